@@ -1,0 +1,56 @@
+#pragma once
+
+#include "resolvent/math/config.hpp"
+
+/// The scalar formulas of the HiPPO systems. Every loop over them, on whatever device, calls these.
+namespace resolvent::math {
+
+/// One section of the triangular systems (LegS, LagT, GLagT, Malmquist) under any rule
+///   x⁺ = (I − νA)⁻¹((I + κA) x + μ B u),
+/// in the coordinates where A_nn = −d_n, A_nk = −e_n (k < n), B_n = e_n. With the running quantity
+///   D_n = μu − κ Σ_{k<n} x_k − ν Σ_{k<n} x⁺_k
+/// a step is one pass over n:  x⁺_n = pass·x_n + feed·D_n,  D_{n+1} = keep·D_n − leak·x_n:
+/// the lattice form of a cascade of all-pass sections.
+template <class T>
+struct Section {
+  T pass;
+  T feed;
+  T keep;
+  T leak;
+};
+
+/// Section for the diagonal entry d, the coupling e and the weights κ (explicit) and ν (implicit).
+template <class T>
+RESOLVENT_HD inline Section<T> section(T d, T e, T kappa, T nu) {
+  const T g = T(1) / (T(1) + nu * d);
+  const T pass = (T(1) - kappa * d) * g;
+  return {pass, e * g, (T(1) + nu * (d - e)) * g, kappa + nu * pass};
+}
+
+/// One frequency of the Fourier systems, A = Ω − c·bbᵀ, under the same family of rules: the
+/// rotation of (cos, sin) by (I − νΩ)⁻¹(I + κΩ) and the response (I − νΩ)⁻¹b to the feedback.
+template <class T>
+struct Rotation {
+  T even;          ///< diagonal of the rotation
+  T odd;           ///< its entry from sin to cos; minus that from cos to sin
+  T cos_response;  ///< b's image in the cosine
+  T sin_response;  ///< and in the sine
+};
+
+/// Rotation for the angular frequency ω, the entry b of the cosine, and the weights κ and ν.
+template <class T>
+RESOLVENT_HD inline Rotation<T> rotation(T omega, T b, T kappa, T nu) {
+  const T g = T(1) / (T(1) + nu * omega * (nu * omega));
+  return {(T(1) - kappa * omega * (nu * omega)) * g, (kappa + nu) * omega * g, b * g,
+          -b * (nu * omega) * g};
+}
+
+/// Reciprocal of the next pivot of (Tri + τ·diag(2n+1)), where Tri has −1 below, +1 above the
+/// diagonal: piv_n = τ(2n+1) + corner + 1/piv_{n−1}. Only positive terms, so every pivot is
+/// accurate to a few ulp (LegT's inverse is this tridiagonal matrix, see hippo/system.hpp).
+template <class T>
+RESOLVENT_HD inline T window_pivot_inverse(T tau, T two_n_plus_1, T corner, T previous_inverse) {
+  return T(1) / (tau * two_n_plus_1 + corner + previous_inverse);
+}
+
+}  // namespace resolvent::math
