@@ -1,0 +1,13 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace resolvent::bindings {
+
+/// Translates the core's exceptions and makes its loops notice Ctrl-C.
+void bind_errors(pybind11::module_& m);
+/// The array policy (numpy.hpp), for the Python side of the package.
+void bind_arrays(pybind11::module_& m);
+void bind_hippo(pybind11::module_& m);
+
+}  // namespace resolvent::bindings

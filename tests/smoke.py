@@ -1,0 +1,45 @@
+"""A short test of an installed package: the right build is loaded, and it computes.
+
+Prints a digest of results that have the same bits on every instruction set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+
+import numpy as np
+
+import resolvent as rv
+from resolvent import _loader
+
+EPS = np.finfo(float).eps
+
+
+def main() -> None:
+    """Fails by an exception."""
+    wanted = os.environ.get("RESOLVENT_ISA", "") or _loader.available[0]
+    assert _loader.level == wanted, f"{_loader.level} is loaded, not {wanted}"
+
+    order, length = 32, 2000
+    u = np.random.default_rng(1).standard_normal((3, length))
+    digest = hashlib.sha256()
+    for measure in ("legs", "legt", "lagt", "fout"):
+        system = rv.hippo.system(measure, order, window=length)
+        coefficients = rv.hippo.project(u, system)
+        assert coefficients.shape == (3, order)
+        assert np.all(np.isfinite(coefficients))
+        digest.update(coefficients.tobytes())
+
+    # The exact rule needs no time stepping's error bars: it is the best approximation itself.
+    system = rv.hippo.system("legs", order)
+    best = rv.hippo.optimal(u, system)
+    error = np.max(np.abs(rv.hippo.project(u, system, rule="exact") - best))
+    assert error <= 1000 * order * EPS * np.max(np.abs(u)), error
+
+    print(f"{digest.hexdigest()[:16]} {_loader.level} of {', '.join(_loader.available)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
