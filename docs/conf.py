@@ -1,0 +1,84 @@
+"""Sphinx configuration."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import resolvent.figures
+
+HERE = Path(__file__).resolve().parent
+
+project = "Resolvent"
+author = "The Resolvent authors"
+copyright = "2026, The Resolvent authors"
+version = release = importlib.metadata.version("resolvent")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "_generated", "figures"]
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"Resolvent {release}"
+html_static_path = ["_static"]
+html_css_files = ["resolvent.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+
+def _card(name: str, title: str, caption: str) -> str:
+    """One figure of the gallery, light or dark as the reader's theme is."""
+    return "\n".join(
+        [
+            f"::::{{grid-item-card}} {title}",
+            *(
+                line
+                for mode in ("light", "dark")
+                for line in (
+                    f":::{{image}} figures/{name}-{mode}.svg",
+                    f":alt: {title}",
+                    f":class: only-{mode}",
+                    ":::",
+                )
+            ),
+            "",
+            caption,
+            "::::",
+        ]
+    )
+
+
+def _write_gallery() -> None:
+    """Makes _generated/gallery.md, which the landing page includes."""
+    cards = [
+        _card(figure.name, figure.title, figure.caption)
+        for figure in resolvent.figures.FIGURES.values()
+    ]
+    text = "\n".join([":::::{grid} 1 1 2 2", ":gutter: 3", "", *cards, ":::::", ""])
+    target = HERE / "_generated" / "gallery.md"
+    target.parent.mkdir(exist_ok=True)
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+
+
+_write_gallery()
