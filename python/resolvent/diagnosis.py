@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass, fields
-from html import escape
 
 import numpy as np
 
 from resolvent import _core, _loader
+from resolvent._html import table
 
 __all__ = ["Doctor", "doctor"]
 
@@ -43,11 +43,7 @@ class Doctor:
         return "\n".join(f"{label:<{width}}  {value}" for label, value in self.items())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>"
-            for label, value in self.items()
-        )
-        return f"<table><caption>resolvent</caption>{rows}</table>"
+        return table("resolvent", self.items())
 
 
 def doctor() -> Doctor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from html import escape
 
 import numpy as np
 
 from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_number
+from resolvent._html import table
 from resolvent.hippo._system import System, normalizations, system
 
 #: Residuals closer than this factor are one and the same; the plainer reading wins.
@@ -91,8 +91,7 @@ class Identification:
             ("sign of A", f"{self.time_sign:+d}"),
             ("residual", f"{self.residual:.2g}"),
         ]
-        body = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in rows)
-        return f"<table><caption>Identified system</caption>{body}</table>"
+        return table("Identified system", rows)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_number, as_real64, narrowed, real_parameter
+from resolvent._html import table
 from resolvent.hippo._memory import Rule, checked_signal, project, sampling
 from resolvent.hippo._system import System, real_signal_coefficients, require_system, to_complex
 
@@ -196,8 +197,7 @@ class ReconstructionError:
             ("RMSE of the exact projection", f"{self.optimal_rmse:.4g}"),
             ("SNR", f"{self.snr_db:.1f} dB"),
         ]
-        body = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows)
-        return f"<table><caption>Reconstruction error</caption>{body}</table>"
+        return table("Reconstruction error", rows)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws signal, reconstruction and error; returns the axes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -21,6 +20,7 @@ from resolvent._arrays import (
     number_parameter,
     real_parameter,
 )
+from resolvent._html import table
 
 if TYPE_CHECKING:
     from resolvent.hippo._derive import Derivation
@@ -347,8 +347,7 @@ class System:
         return rows
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in self._rows())
-        return f"<table><caption>HiPPO system</caption>{rows}</table>"
+        return table("HiPPO system", self._rows())
 
 
 def _read_only(array: Array) -> Array:
