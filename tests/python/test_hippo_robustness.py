@@ -124,8 +124,9 @@ def test_bilinear_warns_of_a_large_irregular_step_on_the_scaled_clock():
 
 def test_a_stream_warns_when_its_steps_become_unstable():
     memory = rv.hippo.Memory(rv.hippo.system("legt", 8), rule="forward", step=1e-3)
-    with pytest.warns(rv.StabilityWarning):
+    with pytest.warns(rv.StabilityWarning) as record:
         memory.update(np.ones(4), times=[0.5, 1.0, 1.5, 2.0])
+    assert record[0].filename == __file__
 
 
 @pytest.mark.parametrize("now", [np.inf, np.nan, 0.0])

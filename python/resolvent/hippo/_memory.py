@@ -170,11 +170,14 @@ class Memory:
 
     def _warn_irregular(self, ends: Array) -> None:
         """Judges the rule anew when the steps become larger than any before."""
-        before = np.concatenate([[self.time], ends[:-1]])
-        gap = largest_gap(self._system, before, ends)
-        if gap > self._largest_gap:
-            self._largest_gap = gap
-            _warn_unstable(self._system, self._rule, gap, self._alpha, None, ends, self.time)
+        gap = largest_gap(self._system, self.time, ends)
+        if gap <= self._largest_gap:
+            return
+        self._largest_gap = gap
+        # The growth of a stream that is under way is that of regular steps.
+        first = ends if self.time == 0.0 else None
+        _warn_large_ratio(self._system, self._rule, gap, stacklevel=4)
+        _warn_unstable(self._system, self._rule, gap, self._alpha, None, first, stacklevel=4)
 
     def _checked_block(self, u: ArrayLike, times: ArrayLike | None) -> tuple[Array, Array | None]:
         array = as_samples(u, "u", check_finite=self._check_finite)
@@ -305,7 +308,8 @@ def project(
     _warn_unresolved(system, interval if ends is None else float(np.diff(ends, prepend=0.0).max()))
     gap = interval
     if ends is not None:
-        gap = largest_gap(system, np.concatenate([[0.0], ends[:-1]]), ends)
+        gap = largest_gap(system, 0.0, ends)
+        _warn_large_ratio(system, rule, gap)
     _warn_unstable(system, rule, gap, weight, length, ends)
     native.record(rows, ends, stride, result)
     if not is_complex:
@@ -422,12 +426,27 @@ def _warn_unresolved(system: System, step: float) -> None:
     )
 
 
-def largest_gap(system: System, before: Array, after: Array) -> float:
-    """The largest step: its length, or on the scaled clock the ratio of its ends."""
+def largest_gap(system: System, start: float, ends: Array) -> float:
+    """The largest step from `start` on: its length, or on the scaled clock its ends' ratio."""
+    before = np.concatenate([[start], ends[:-1]])
     if system.clock != "scaled":
-        return float((after - before).max())
+        return float((ends - before).max())
     late = before > 0.0
-    return float((after[late] / before[late]).max(initial=1.0))
+    return float((ends[late] / before[late]).max(initial=1.0))
+
+
+def _warn_large_ratio(system: System, rule: str, ratio: float, *, stacklevel: int = 3) -> None:
+    """For irregular sampling: bilinear's input weight h/t₀ on a step from t₀ to ratio·t₀."""
+    if system.clock != "scaled" or rule != "bilinear" or ratio <= _WARN_RATIO:
+        return
+    warnings.warn(
+        StabilityWarning(
+            "rule 'bilinear' weighs a sample by h/t at the start of its step, "
+            f"{ratio:.3g} times h/t at the end: take 'bilinear-split', 'backward' or 'exact'",
+            ratio,
+        ),
+        stacklevel=stacklevel,
+    )
 
 
 def _warn_unstable(
@@ -437,23 +456,11 @@ def _warn_unstable(
     alpha: float,
     length: int | None,
     ends: Array | None = None,
-    start: float = 0.0,
+    *,
+    stacklevel: int = 3,
 ) -> None:
-    """`step` is the largest one; `ends` are the instants of irregular sampling after `start`."""
-    if ends is not None and system.clock == "scaled" and rule == "bilinear":
-        before = np.concatenate([[start], ends[:-1]])
-        ratio = largest_gap(system, before, ends)
-        if ratio > _WARN_RATIO:
-            warnings.warn(
-                StabilityWarning(
-                    "rule 'bilinear' weighs a sample by h/t at the start of its step, "
-                    f"{ratio:.3g} times h/t at the end: take 'bilinear-split', 'backward' or "
-                    "'exact'",
-                    ratio,
-                ),
-                stacklevel=4 if start else 3,
-            )
-    irregular = ends if system.clock == "scaled" and start == 0.0 else None
+    """`step` is the largest one; `ends` are the instants of irregular sampling from time 0."""
+    irregular = ends if system.clock == "scaled" else None
     growth = noise_growth(system, rule, step, alpha=alpha, ends=irregular, length=length)
     if growth < _WARN_GROWTH:
         return
@@ -463,7 +470,7 @@ def _warn_unstable(
             f"{system.measure!r}, order {system.order}; 'backward' does not",
             growth,
         ),
-        stacklevel=4 if start else 3,
+        stacklevel=stacklevel,
     )
 
 
