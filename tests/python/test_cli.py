@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interruption import HEED_CTRL_C
 
 import resolvent as rv
 from resolvent import cli
@@ -252,7 +253,7 @@ def test_figures(run):
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c(tmp_path):
     np.save(tmp_path / "u.npy", np.random.default_rng(0).standard_normal(3_000_000))
-    program = "from resolvent import cli; print('ready', flush=True); cli.main()"
+    program = f"{HEED_CTRL_C}\nfrom resolvent import cli; print('ready', flush=True); cli.main()"
     command = ["hippo", "compress", "u.npy", "--order", "256", "--rule", "exact", "--out", "o"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *command],

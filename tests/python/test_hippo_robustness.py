@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
+from interruption import output_after_ctrl_c
 
 import resolvent as rv
 
@@ -148,8 +146,7 @@ def test_error_measures_of_degenerate_signals():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT as POSIX has it")
 def test_ctrl_c_stops_a_long_projection_and_keeps_the_memory():
-    script = textwrap.dedent(
-        """
+    script = """
         import numpy as np, resolvent as rv
         memory = rv.hippo.Memory(rv.hippo.system("legs", 400), rule="exact", channels=(32,))
         memory.update(np.ones((32, 3)))
@@ -161,9 +158,5 @@ def test_ctrl_c_stops_a_long_projection_and_keeps_the_memory():
             assert memory.time == 3.0
             assert (memory.coefficients == before).all()
             print("stopped", flush=True)
-        """
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout.readline() == "started\n"
-        run.send_signal(signal.SIGINT)
-        assert run.communicate(timeout=60)[0] == "stopped\n"
+    """
+    assert output_after_ctrl_c(script) == "stopped\n"
