@@ -9,5 +9,6 @@ void bind_errors(pybind11::module_& m);
 /// The array policy (numpy.hpp), for the Python side of the package.
 void bind_arrays(pybind11::module_& m);
 void bind_hippo(pybind11::module_& m);
+void bind_spectral(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

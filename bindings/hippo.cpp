@@ -21,24 +21,6 @@ using namespace pybind11::literals;
 
 namespace {
 
-template <class T>
-Array<T> from_vector(const Vector<T>& v) {
-  Array<T> out(v.size());
-  VectorView<T>(out.mutable_data(), v.size()) = v;
-  return out;
-}
-
-template <class T>
-Array<T> from_matrix(const Matrix<T>& m) {
-  Array<T> out({m.rows(), m.cols()});
-  Rows<T>(out.mutable_data(), m.rows(), m.cols()) = m;
-  return out;
-}
-
-std::span<const double> span_of(const Array<double>& a) {
-  return {a.data(), static_cast<std::size_t>(a.size())};
-}
-
 hp::System make_system(const std::string& measure, Index order, double window,
                        const std::string& normalization, const std::string& closure,
                        const std::optional<Array<double>>& poles, double alpha, double beta,

@@ -38,4 +38,5 @@ PYBIND11_MODULE(_core, m) {
   m.def("get_threads", &resolvent::get_threads);
   rb::bind_arrays(m);
   rb::bind_hippo(m);
+  rb::bind_spectral(m);
 }

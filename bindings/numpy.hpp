@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <span>
 #include <vector>
 
 #include "resolvent/core/error.hpp"
@@ -54,5 +55,24 @@ Rows<T> rows_of(Array<T>& a, Index columns) {
 
 /// The shape with its last axis replaced.
 std::vector<py::ssize_t> with_last_axis(std::vector<py::ssize_t> shape, Index size);
+
+/// Copies into new arrays.
+template <class T>
+Array<T> from_vector(const Vector<T>& v) {
+  Array<T> out(v.size());
+  VectorView<T>(out.mutable_data(), v.size()) = v;
+  return out;
+}
+
+template <class T>
+Array<T> from_matrix(const Matrix<T>& m) {
+  Array<T> out({m.rows(), m.cols()});
+  Rows<T>(out.mutable_data(), m.rows(), m.cols()) = m;
+  return out;
+}
+
+inline std::span<const double> span_of(const Array<double>& a) {
+  return {a.data(), static_cast<std::size_t>(a.size())};
+}
 
 }  // namespace resolvent::bindings

@@ -22,7 +22,7 @@ from resolvent._core import (
     get_threads,
 )
 
-from resolvent import hippo  # isort: skip
+from resolvent import hippo, spectral  # isort: skip
 from resolvent._threads import set_threads
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
 from resolvent.diagnosis import Doctor, doctor
@@ -43,6 +43,7 @@ __all__ = [
     "get_threads",
     "hippo",
     "set_threads",
+    "spectral",
 ]
 
 # Errors and warnings are named, pickled and documented by where users find them.

@@ -17,9 +17,13 @@ __all__ = [
     "as_real",
     "as_real64",
     "as_samples",
+    "as_square",
     "integer_parameter",
+    "name_parameter",
     "narrowed",
     "number_parameter",
+    "positive_parameter",
+    "read_only",
     "real_parameter",
 ]
 
@@ -52,12 +56,37 @@ def as_real64(value: ArrayLike, name: str) -> Array:
     return array
 
 
+def as_square(value: ArrayLike, name: str) -> Array:
+    """A finite square matrix in double precision, real or complex."""
+    array = as_number(value, name)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
+        raise _core.ShapeMismatch(f"{name} must be a square matrix, got shape {array.shape}")
+    wide = np.complex128 if np.iscomplexobj(array) else np.float64
+    array = array.astype(wide, copy=False)
+    _core.require_finite(array.view(np.float64), name)
+    return array
+
+
+def read_only(array: Array) -> Array:
+    """The same array, which nobody may write to any more."""
+    array.flags.writeable = False
+    return array
+
+
 def narrowed(result: Array, like: Array) -> Array:
     """The result in single precision where the input was."""
     if like.dtype in (np.float32, np.complex64):
         single = np.complex64 if np.iscomplexobj(result) else np.float32
         return result.astype(single)
     return result
+
+
+def name_parameter(value: object, valid: tuple[str, ...], name: str) -> str:
+    """One of the valid names; the error lists them."""
+    if isinstance(value, str) and value in valid:
+        return value
+    listed = ", ".join(repr(v) for v in valid)
+    raise _core.InvalidArgument(f"{name} must be one of {listed}; got {value!r}")
 
 
 def integer_parameter(value: Any, name: str) -> int:
@@ -82,3 +111,11 @@ def real_parameter(value: Any, name: str) -> float:
     if array.shape != () or array.dtype.kind not in "biuf":
         raise _core.DtypeError(f"{name} must be a real number, got {value!r}")
     return float(array)
+
+
+def positive_parameter(value: Any, name: str) -> float:
+    """A positive finite number as float."""
+    number = real_parameter(value, name)
+    if not 0.0 < number < float("inf"):
+        raise _core.InvalidArgument(f"{name} must be positive and finite, got {number:g}")
+    return number

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import hippo as hippo
+from . import spectral as spectral
 
 __version__: str
 isa: str

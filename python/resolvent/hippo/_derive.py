@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, integer_parameter, real_parameter
+from resolvent._arrays import Array, integer_parameter, name_parameter, real_parameter
 from resolvent._warnings import IllConditionedWarning
-from resolvent.hippo._system import System, _require_name
+from resolvent.hippo._system import System
 
 #: Condition number of the Gram matrix from which :func:`derive` warns.
 _WARN_CONDITION = 1e6
@@ -286,7 +286,7 @@ def derive(
         raise _core.InvalidArgument(f"window must be positive and finite, got {length}")
     functions = _basis(basis, time_map, interval)
     phi, dphi, clock, far_end = _time_map(time_map, functions.interval)
-    _require_name(closure, ("left", "average"), "closure")
+    name_parameter(closure, ("left", "average"), "closure")
     if closure == "average" and functions.name != "fourier":
         raise _core.InvalidArgument(
             "closure 'average' is for basis 'fourier', whose functions are periodic"
@@ -307,7 +307,7 @@ def derive(
 def _basis(basis: Any, time_map: Any, interval: tuple[float, float] | None) -> _Basis:
     if not isinstance(basis, str):
         return _user_basis(basis, interval)
-    _require_name(basis, ("legendre", "chebyshev", "fourier"), "basis")
+    name_parameter(basis, ("legendre", "chebyshev", "fourier"), "basis")
     if interval is not None:
         raise _core.InvalidArgument(f"interval is for user-given functions, not for {basis!r}")
     if basis == "fourier":
@@ -338,7 +338,7 @@ def _time_map(
     """φ, φ', the clock, and the delay of the far end."""
     a, b = interval
     if isinstance(time_map, str):
-        _require_name(time_map, ("window", "scaled", "sqrt"), "time_map")
+        name_parameter(time_map, ("window", "scaled", "sqrt"), "time_map")
         if time_map == "window":
             slope, constant, far_end = 0.0, b - a, 1.0
         elif time_map == "scaled":
@@ -361,7 +361,7 @@ def _time_map(
             f"time_map must be 'window', 'scaled', 'sqrt' or (phi, dphi, clock); got {time_map!r}"
         )
     phi, dphi, clock = time_map
-    _require_name(clock, ("window", "scaled"), "clock of time_map")
+    name_parameter(clock, ("window", "scaled"), "clock of time_map")
     if clock == "scaled":
         return phi, dphi, clock, np.inf
     nodes, weights = _core.hippo.gauss_legendre(200)

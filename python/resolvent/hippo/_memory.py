@@ -18,10 +18,11 @@ from resolvent._arrays import (
     as_real64,
     as_samples,
     integer_parameter,
+    name_parameter,
     real_parameter,
 )
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
-from resolvent.hippo._system import System, _require_name, require_system, to_complex
+from resolvent.hippo._system import System, require_system, to_complex
 
 Rule = Literal["forward", "backward", "bilinear", "bilinear-split", "gbt", "zoh", "exact"]
 RULES: tuple[str, ...] = get_args(Rule)
@@ -112,7 +113,7 @@ class Memory:
         check_finite: bool,
     ) -> None:
         self._system = require_system(system)
-        self._rule = _require_name(rule, RULES, "rule")
+        self._rule = name_parameter(rule, RULES, "rule")
         self._step = 1.0 if step is None else real_parameter(step, "step")
         self._channels = channels
         self._alpha = real_parameter(alpha, "alpha")
@@ -291,7 +292,7 @@ def project(
     """
     require_system(system)
     signal = checked_signal(u, check_finite=check_finite)
-    _require_name(rule, RULES, "rule")
+    name_parameter(rule, RULES, "rule")
     batch, length = signal.shape[:-1], signal.shape[-1]
     interval, ends = sampling(length, step, times)
     weight = real_parameter(alpha, "alpha")

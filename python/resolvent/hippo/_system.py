@@ -16,8 +16,10 @@ from resolvent._arrays import (
     as_number,
     as_real64,
     integer_parameter,
+    name_parameter,
     narrowed,
     number_parameter,
+    read_only,
     real_parameter,
 )
 from resolvent._html import table
@@ -35,13 +37,6 @@ _LARGEST_ORDER = 2**40
 MEASURES: tuple[str, ...] = get_args(Measure)
 _NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 _CLOSURES: tuple[str, ...] = get_args(Closure)
-
-
-def _require_name(name: object, valid: tuple[str, ...], what: str) -> str:
-    if isinstance(name, str) and name in valid:
-        return name
-    listed = ", ".join(repr(v) for v in valid)
-    raise _core.InvalidArgument(f"{what} must be one of {listed}; got {name!r}")
 
 
 def require_system(value: object) -> System:
@@ -142,12 +137,12 @@ class System:
     @cached_property
     def A(self) -> Array:
         """The matrix A, shape (N, N), read-only; made on first access, O(N²) memory."""
-        return _read_only(self._native.A())
+        return read_only(self._native.A())
 
     @cached_property
     def B(self) -> Array:
         """The vector B, shape (N,), read-only."""
-        return _read_only(self._native.B())
+        return read_only(self._native.B())
 
     # ---- what it does --------------------------------------------------------------------------
 
@@ -300,7 +295,7 @@ class System:
         array([1., 3.])
         """
         valid = normalizations(_core_measure(self.measure))
-        _require_name(normalization, valid, "normalization")
+        name_parameter(normalization, valid, "normalization")
         measure = "legt" if self.measure == "lmu" and normalization != "lmu" else self.measure
         result = replace(self, measure=measure, normalization=normalization)
         _ = result._native  # checks the combination
@@ -348,11 +343,6 @@ class System:
 
     def _repr_html_(self) -> str:
         return table("HiPPO system", self._rows())
-
-
-def _read_only(array: Array) -> Array:
-    array.flags.writeable = False
-    return array
 
 
 def to_complex(coefficients: Array) -> Array:
@@ -404,7 +394,7 @@ def normalizations(measure: str) -> tuple[str, ...]:
     >>> rv.hippo.normalizations("legs")
     ('probability', 'lebesgue', 'legendre')
     """
-    _require_name(measure, (*MEASURES, "derived"), "measure")
+    name_parameter(measure, (*MEASURES, "derived"), "measure")
     return ("lmu",) if measure == "lmu" else tuple(_core.hippo.normalizations(measure))
 
 
@@ -474,9 +464,9 @@ def system(
            [-3., -2.,  0.],
            [-5., -5., -3.]])
     """
-    _require_name(measure, MEASURES, "measure")
-    _require_name(normalization, _NORMALIZATIONS, "normalization")
-    _require_name(closure, _CLOSURES, "closure")
+    name_parameter(measure, MEASURES, "measure")
+    name_parameter(normalization, _NORMALIZATIONS, "normalization")
+    name_parameter(closure, _CLOSURES, "closure")
     count = integer_parameter(order, "order")
     if count > _LARGEST_ORDER:
         raise _core.InvalidArgument(f"order must be at most {_LARGEST_ORDER}, got {count}")

@@ -5,6 +5,6 @@ Every function takes the axes to draw on, or makes them, and returns them.
 
 from __future__ import annotations
 
-from resolvent.plot import hippo, style
+from resolvent.plot import hippo, spectral, style
 
-__all__ = ["hippo", "style"]
+__all__ = ["hippo", "spectral", "style"]
