@@ -10,5 +10,6 @@ void bind_errors(pybind11::module_& m);
 void bind_arrays(pybind11::module_& m);
 void bind_hippo(pybind11::module_& m);
 void bind_spectral(pybind11::module_& m);
+void bind_discretize(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

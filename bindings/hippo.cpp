@@ -119,7 +119,7 @@ Array<double> optimal(const hp::System& s, const Array<double>& u, const Array<d
 }
 
 py::tuple propagator(const hp::System& s, double t) {
-  const hp::Propagator p = hp::propagator(s.A(), s.B(), t);
+  const hp::Propagator p = hp::propagator(s, t);
   return py::make_tuple(from_matrix(p.phi), from_vector(p.gamma));
 }
 

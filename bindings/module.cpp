@@ -39,4 +39,5 @@ PYBIND11_MODULE(_core, m) {
   rb::bind_arrays(m);
   rb::bind_hippo(m);
   rb::bind_spectral(m);
+  rb::bind_discretize(m);
 }

@@ -58,12 +58,19 @@ py::array converted_real(const py::array& array, const char* name, const char* e
   }
 }
 
+bool is_finite(double x) { return std::isfinite(x); }
+
+template <class T>
+bool is_finite(const std::complex<T>& z) {
+  return std::isfinite(z.real()) && std::isfinite(z.imag());
+}
+
 template <class T>
 void require_finite_as(const py::array& values, const char* name, const char* hint) {
   const Array<T> array(values);
   const T* data = array.data();
   for (py::ssize_t i = 0; i < array.size(); ++i) {
-    if (std::isfinite(data[i])) continue;
+    if (is_finite(data[i])) continue;
     // Unravel i, to name the place.
     std::vector<py::ssize_t> place(static_cast<std::size_t>(array.ndim()));
     py::ssize_t rest = i;
@@ -73,8 +80,8 @@ void require_finite_as(const py::array& values, const char* name, const char* hi
     }
     std::string where;
     for (const py::ssize_t p : place) where += (where.empty() ? "" : ", ") + std::to_string(p);
-    throw InvalidArgument(
-        message(name, " must be finite, got ", name, "[", where, "] = ", data[i], hint));
+    throw InvalidArgument(message(name, " must be finite, got ", name,
+                                  where.empty() ? "" : "[" + where + "]", " = ", data[i], hint));
   }
 }
 
@@ -95,7 +102,12 @@ py::array as_number(const py::object& value, const char* name) {
 }
 
 void require_finite(const py::array& values, const char* name, const char* hint) {
-  if (is_float(values, true)) {
+  const bool is_complex = values.dtype().kind() == 'c';
+  if (is_complex && values.dtype().itemsize() == 8) {
+    require_finite_as<std::complex<float>>(values, name, hint);
+  } else if (is_complex) {
+    require_finite_as<Complex>(values, name, hint);
+  } else if (is_float(values, true)) {
     require_finite_as<float>(values, name, hint);
   } else {
     require_finite_as<double>(values, name, hint);

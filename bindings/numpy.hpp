@@ -71,8 +71,15 @@ Array<T> from_matrix(const Matrix<T>& m) {
   return out;
 }
 
-inline std::span<const double> span_of(const Array<double>& a) {
+/// Looks into an array: all entries, or a matrix.
+template <class T>
+std::span<const T> span_of(const Array<T>& a) {
   return {a.data(), static_cast<std::size_t>(a.size())};
+}
+
+template <class T>
+ConstRows<T> matrix_of(const Array<T>& a) {
+  return {a.data(), a.shape(0), a.shape(1)};
 }
 
 }  // namespace resolvent::bindings

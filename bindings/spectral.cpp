@@ -16,8 +16,6 @@ using namespace pybind11::literals;
 
 namespace {
 
-ConstRows<Complex> matrix_of(const Array<Complex>& A) { return {A.data(), A.shape(0), A.shape(1)}; }
-
 py::tuple normal_spectrum(const hp::System& system) {
   sp::NormalSpectrum spectrum;
   {
@@ -105,6 +103,15 @@ py::tuple triangular_vectors(const hp::System& system, bool with_condition) {
                         from_vector(v.log10_condition), v.log10_matrix_condition);
 }
 
+Array<double> triangular_conditions(const hp::System& system) {
+  Vector<double> conditions;
+  {
+    const py::gil_scoped_release released;
+    conditions = sp::triangular_conditions(system);
+  }
+  return from_vector(conditions);
+}
+
 py::tuple dense_conditioning(const Array<Complex>& A) {
   sp::DenseConditioning c;
   {
@@ -154,6 +161,7 @@ void bind_spectral(py::module_& m) {
   spectral.def("eigensystem", &eigensystem, "A"_a);
   spectral.def("eigenvalues", &eigenvalues, "A"_a);
   spectral.def("triangular_vectors", &triangular_vectors, "system"_a, "with_condition"_a);
+  spectral.def("triangular_conditions", &triangular_conditions, "system"_a);
   spectral.def("dense_conditioning", &dense_conditioning, "A"_a);
   spectral.def("pseudospectrum", &pseudospectrum, "A"_a, "re"_a, "im"_a, "tolerance"_a);
   spectral.def("numerical_range", &numerical_range, "A"_a, "angles"_a);

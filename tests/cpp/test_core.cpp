@@ -7,10 +7,13 @@
 #include "catch.hpp"
 #include "resolvent/core/error.hpp"
 #include "resolvent/core/interrupt.hpp"
+#include "resolvent/core/matrix_functions.hpp"
 #include "resolvent/core/quadrature.hpp"
 #include "resolvent/core/threads.hpp"
 
+using resolvent::Complex;
 using resolvent::Index;
+using resolvent::Matrix;
 
 namespace {
 
@@ -100,6 +103,94 @@ TEST_CASE("long work stops when the caller asks for it", "[core][threads]") {
     CHECK_THROWS_AS(resolvent::parallel_for(8, kMuchWork, endless), resolvent::Interrupted);
     CHECK(calls > 0);
   }
+}
+
+namespace {
+
+/// A matrix with entries of both signs, from a fixed congruential sequence.
+Matrix<double> scrambled(Index size) {
+  Matrix<double> A(size, size);
+  unsigned state = 12345;
+  for (Index i = 0; i < A.size(); ++i) {
+    state = state * 1664525u + 1013904223u;
+    A.data()[i] = double(state >> 8) / double(1u << 23) - 1.0;
+  }
+  return A;
+}
+
+}  // namespace
+
+TEST_CASE("exponentials of Jordan blocks have their closed form", "[core]") {
+  for (const double lambda : {-30.0, -1.0, 0.0, 2.0}) {
+    Matrix<double> A = Matrix<double>::Zero(6, 6);
+    A.diagonal().setConstant(lambda);
+    A.diagonal(1).setOnes();
+    for (const bool transposed : {false, true}) {
+      const Matrix<double> E = resolvent::exponential<double>(transposed ? A.transpose() : A);
+      double factorial = 1.0;
+      for (Index k = 0; k < 6; ++k) {
+        factorial *= k > 0 ? double(k) : 1.0;
+        const double exact = std::exp(lambda) / factorial;
+        for (Index n = 0; n + k < 6; ++n) {
+          const double upper = transposed ? E(n + k, n) : E(n, n + k);
+          // Every squaring (log2 of the norm) doubles a relative error of a few eps.
+          CHECK(std::abs(upper - exact) <=
+                8.0 * kEps * (1.0 + std::abs(lambda)) * std::exp(lambda));
+          if (k > 0) CHECK((transposed ? E(n, n + k) : E(n + k, n)) == 0.0);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("exponentials of opposite matrices are inverses, in every form", "[core]") {
+  const Index N = 70;  // more than one panel of a product
+  const Matrix<double> A = scrambled(N);
+  const Matrix<double> I = Matrix<double>::Identity(N, N);
+  const Matrix<double> forms[] = {0.2 * A, Matrix<double>(A.triangularView<Eigen::Lower>()) * 0.2,
+                                  Matrix<double>(A.triangularView<Eigen::Upper>()) * 0.2,
+                                  0.1 * (A + A.transpose()), 0.3 * (A - A.transpose())};
+  for (const Matrix<double>& form : forms) {
+    const Matrix<double> E = resolvent::exponential(form);
+    const Matrix<double> inverse = resolvent::exponential<double>(-form);
+    const double size = E.norm() * inverse.norm() * (1.0 + form.norm());
+    CHECK((E * inverse - I).norm() <= 8.0 * kEps * size);
+    const Matrix<Complex> complex = resolvent::exponential<Complex>(form.cast<Complex>());
+    CHECK((complex - E.cast<Complex>()).norm() <= 8.0 * kEps * E.norm() * (1.0 + form.norm()));
+  }
+}
+
+TEST_CASE("phi functions satisfy their recurrence and agree with their action", "[core]") {
+  const Index N = 33;
+  const Matrix<double> A = 0.8 * scrambled(N) - 2.0 * Matrix<double>::Identity(N, N);
+  const Matrix<double> B = scrambled(N).leftCols(3);
+  const auto phi = resolvent::phi_functions(A, 3);
+  const auto action = resolvent::phi_action(A, B, 3);
+  CHECK((action.exponential - resolvent::exponential(A)).norm() == 0.0);
+  double inverse = 1.0;
+  for (Index k = 0; k < 3; ++k) {
+    inverse /= k > 0 ? double(k) : 1.0;
+    Matrix<double> left = A * phi[k + 1];
+    left.diagonal().array() += inverse;
+    const double size = 8.0 * kEps * (1.0 + A.norm()) * (1.0 + phi[0].norm());
+    CHECK((left - phi[k]).norm() <= size);
+    CHECK((action.images[k] - phi[k + 1] * B).norm() <= size * B.norm());
+  }
+}
+
+TEST_CASE("matrices without an exponential are refused", "[core]") {
+  CHECK_THROWS_AS(resolvent::exponential(Matrix<double>(2, 3)), resolvent::ShapeMismatch);
+  Matrix<double> A = Matrix<double>::Zero(2, 2);
+  A(0, 1) = std::numeric_limits<double>::quiet_NaN();
+  CHECK_THROWS_AS(resolvent::exponential(A), resolvent::InvalidArgument);
+}
+
+TEST_CASE("exponentials do not depend on the number of threads", "[core][threads]") {
+  const Matrix<double> A = scrambled(200);
+  const Threads one(1);
+  const Matrix<double> alone = resolvent::exponential(A);
+  const Threads many(5);
+  CHECK(resolvent::exponential(A) == alone);
 }
 
 TEST_CASE("the number of threads is checked", "[core]") {

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "resolvent/core/error.hpp"
+#include "resolvent/math/polynomial.hpp"
 
 namespace resolvent {
 namespace {
@@ -15,14 +16,13 @@ struct LegendreValue {
   double difference;
 };
 
-/// By the recurrence for the differences, (n+1)(P_{n+1} − P_n) = n(P_n − P_{n−1}) − (2n+1) y P_n,
-/// which keeps its relative accuracy as y → 0, where the one in x = 1 − y has lost y's digits.
+/// By the recurrence for the differences, which keeps its relative accuracy as y → 0, where the one
+/// in x = 1 − y has lost y's digits.
 LegendreValue legendre_from_end(Index count, double y) {
   double value = 1.0;
   double difference = 0.0;
   for (Index n = 0; n < count; ++n) {
-    const auto m = static_cast<double>(n);
-    difference = (m * difference - (2.0 * m + 1.0) * y * value) / (m + 1.0);
+    difference = math::legendre_difference(static_cast<double>(n), y, value, difference);
     value += difference;
   }
   return {value, difference};

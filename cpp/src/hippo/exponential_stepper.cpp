@@ -3,17 +3,14 @@
 // Any system: a dense propagator, prepared once for regular steps of a fixed duration; where every
 // step has its own duration t (the 1/t clock, irregular samples), Taylor sub-steps of length
 // θ/‖A‖ or a new propagator, whichever is cheaper.
-// LegS: e^{tA} x are the coefficients of p(e^t s) on s < e^{−t}, p the polynomial that x stands
-// for (0 beyond). Gauss quadrature with N nodes gives them exactly in O(N²), Taylor sub-steps with
-// the O(N) product in O(N) once t‖A‖ is small.
+// LegS: e^{tA} itself takes O(N²) (propagator.hpp), Taylor sub-steps with the O(N) product O(N)
+// once t‖A‖ is small.
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "resolvent/core/quadrature.hpp"
 #include "resolvent/hippo/propagator.hpp"
-#include "resolvent/math/polynomial.hpp"
 #include "stepper.hpp"
 
 namespace resolvent::hippo {
@@ -40,12 +37,11 @@ template <class T>
 class ExponentialWorkspace final : public Workspace {
  public:
   ExponentialWorkspace(Index order, Index lanes)
-      : term(order, lanes), image(order, lanes), nodes(order, order) {}
+      : term(order, lanes), image(order, lanes), phi(order, order) {}
 
   Matrix<T> term;
   Matrix<T> image;
-  Matrix<T> nodes;  // table of polynomials (LegS)
-  Matrix<T> phi;    // propagator of the last duration (dense)
+  Matrix<T> phi;  // propagator: of the last duration (dense), or of the one at hand (LegS)
   Vector<T> gamma;
   double duration = -1.0;
 };
@@ -88,9 +84,8 @@ class DenseExponential final : public ExponentialStepper<T> {
   DenseExponential(const System& system, double regular)
       : ExponentialStepper<T>(system),
         A_(this->system_.A()),
-        B_(this->system_.B()),
         A_cast_(A_.template cast<T>()),
-        B_cast_(B_.template cast<T>()),
+        B_cast_(this->system_.B().template cast<T>()),
         norm_(A_.cwiseAbs().colwise().sum().maxCoeff()),
         triangular_(system.is_cascade()),
         regular_(regular) {
@@ -118,7 +113,7 @@ class DenseExponential final : public ExponentialStepper<T> {
 
  private:
   void prepare(double duration, Matrix<T>& phi, Vector<T>& gamma) const {
-    const Propagator p = propagator(A_, B_, duration);
+    const Propagator p = propagator(this->system_, duration);
     phi = p.phi.cast<T>();
     gamma = p.gamma.cast<T>();
   }
@@ -161,7 +156,6 @@ class DenseExponential final : public ExponentialStepper<T> {
   }
 
   Matrix<double> A_;
-  Vector<double> B_;
   Matrix<T> A_cast_;
   Vector<T> B_cast_;
   double norm_;
@@ -175,19 +169,10 @@ template <class T>
 class LegSExponential final : public ExponentialStepper<T> {
  public:
   explicit LegSExponential(const System& system)
-      : ExponentialStepper<T>(system),
-        norm_root_(this->order_),
-        values_(this->order_, this->order_) {
-    const Index N = this->order_;
-    const Quadrature rule = gauss_legendre(N);
-    nodes_ = rule.nodes.array() * 0.5 + 0.5;
-    weights_ = 0.5 * rule.weights;
-    for (Index n = 0; n < N; ++n) {
+      : ExponentialStepper<T>(system), norm_root_(this->order_) {
+    for (Index n = 0; n < this->order_; ++n) {
       norm_root_[n] = static_cast<T>(std::sqrt(static_cast<double>(2 * n + 1)));
     }
-    Matrix<double> table(N, N);
-    tabulate(1.0, table);
-    values_ = table.transpose().template cast<T>();
   }
 
   void advance(std::span<const Step> steps, Index lanes, T* state, const T* input,
@@ -210,7 +195,7 @@ class LegSExponential final : public ExponentialStepper<T> {
     return std::ceil(duration * (N * N / std::sqrt(2.0) + N) / kTheta);
   }
 
-  /// Four operations a term and entry, against 4N² for two products and a table.
+  /// Four operations a term and entry, against some 4N² for the exponential and a product.
   bool taylor_is_cheaper(double duration) const {
     return substeps(duration) * taylor_terms<T>() < static_cast<double>(this->order_);
   }
@@ -237,35 +222,13 @@ class LegSExponential final : public ExponentialStepper<T> {
     }
   }
 
-  /// x ← ρ Σ_j w_j g(ρ s_j) p(s_j), ρ = e^{−t}: exact, the integrand has degree 2N − 2.
   void dilate(double duration, Rows<T>& x, ExponentialWorkspace<T>& w) const {
-    const double rho = std::exp(-duration);
-    w.term.noalias() = values_ * x;
-    tabulate(rho, w.nodes);
-    const Vector<T> weights = (rho * weights_).template cast<T>();
-    w.term.array().colwise() *= weights.array();
-    x.noalias() = w.nodes * w.term;
-  }
-
-  /// table(n, j) = r_n P_n(2ρs_j − 1).
-  template <class S>
-  void tabulate(double rho, Matrix<S>& table) const {
-    const Index N = this->order_;
-    const Vector<S> z = (2.0 * rho * nodes_.array() - 1.0).template cast<S>();
-    table.row(0).setOnes();
-    if (N > 1) table.row(1) = z.transpose();
-    for (Index n = 1; n + 1 < N; ++n) {
-      for (Index j = 0; j < N; ++j) {
-        table(n + 1, j) = math::legendre_next(n, z[j], table(n, j), table(n - 1, j));
-      }
-    }
-    for (Index n = 0; n < N; ++n) table.row(n) *= static_cast<S>(norm_root_[n]);
+    legs_exponential(duration, w.phi);
+    w.term = x;
+    x.noalias() = w.phi.template triangularView<Eigen::Lower>() * w.term;
   }
 
   Vector<T> norm_root_;  // r_n
-  Vector<double> nodes_;
-  Vector<double> weights_;
-  Matrix<T> values_;  // values_(j, n) = r_n P_n(2s_j − 1)
 };
 
 }  // namespace

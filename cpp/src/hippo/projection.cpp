@@ -95,7 +95,6 @@ void tabulate_laguerre(double alpha, std::span<const double> lags, Exponent&& ex
 void tabulate_impulse_by_steps(const System& system, std::span<const double> lags,
                                Matrix<double>& table) {
   const System orthonormal = balanced(system);
-  const Matrix<double> A = orthonormal.A() * orthonormal.unit();
   const Vector<double> B = orthonormal.B() * orthonormal.unit();
   const Vector<double> scale = orthonormal.scale();
   std::vector<std::size_t> sorted(lags.size());
@@ -109,7 +108,7 @@ void tabulate_impulse_by_steps(const System& system, std::span<const double> lag
     const double gap = lags[i] - reached;
     if (gap > 0.0) {
       if (std::abs(gap - prepared) > 4.0 * kEps * lags[i]) {
-        phi = propagator(A, B, gap).phi;
+        phi = exponential(orthonormal, gap * orthonormal.unit());
         prepared = gap;
       }
       impulse = phi.triangularView<Eigen::Lower>() * impulse;

@@ -2,7 +2,6 @@
 
 #include <Eigen/Eigenvalues>
 #include <Eigen/LU>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -124,10 +123,36 @@ Column product_vector(const Vector<double>& poles, const Vector<double>& scale, 
   return x;
 }
 
+/// The poles of a cascade, and the indices by which they ascend, which is how eigenvalues descend.
+struct Ordered {
+  explicit Ordered(const hippo::System& system)
+      : poles(0.5 * system.cascade().coupling),
+        // Orthonormal coordinates are √(2p_n) times the inner ones, those of the system `scale`.
+        scale(system.scale().cwiseProduct((2.0 * poles).cwiseSqrt())),
+        order(static_cast<std::size_t>(poles.size())) {
+    std::iota(order.begin(), order.end(), Index{0});
+    std::ranges::stable_sort(order, {}, [this](Index n) { return poles[n]; });
+  }
+
+  bool is_repeated(Index i) const {
+    const auto pole = [this](Index j) { return poles[order[static_cast<std::size_t>(j)]]; };
+    return (i > 0 && pole(i - 1) == pole(i)) || (i + 1 < poles.size() && pole(i + 1) == pole(i));
+  }
+
+  Vector<double> poles;
+  Vector<double> scale;
+  std::vector<Index> order;
+};
+
 double log10_of(const Scaled& s) { return s.log_magnitude() / std::numbers::ln10; }
 
-double largest_singular_value(const Eigen::MatrixXd& A) {
-  return Eigen::BDCSVD<Eigen::MatrixXd>(A).singularValues()[0];
+/// From the largest eigenvalue of A*A, which squaring does not harm.
+template <class MatrixType>
+double largest_singular_value(const MatrixType& A) {
+  const MatrixType square = A.adjoint() * A;
+  const Eigen::SelfAdjointEigenSolver<MatrixType> solver(square, Eigen::EigenvaluesOnly);
+  require_success(solver, A.rows());
+  return std::sqrt(solver.eigenvalues().maxCoeff());
 }
 
 }  // namespace
@@ -161,19 +186,14 @@ Vector<Complex> eigenvalues(ConstRows<Complex> A) {
 }
 
 TriangularVectors triangular_vectors(const hippo::System& system, bool with_condition) {
-  const hippo::Cascade cascade = system.cascade();
-  const Vector<double> poles = 0.5 * cascade.coupling;
+  const Ordered ordered(system);
+  const auto& [poles, scale, order] = ordered;
   const Index N = poles.size();
-  std::vector<Index> order(static_cast<std::size_t>(N));
-  std::iota(order.begin(), order.end(), Index{0});
-  std::ranges::stable_sort(order, {}, [&](Index n) { return poles[n]; });
-  for (std::size_t i = 1; i < order.size(); ++i) {
-    require(poles[order[i]] != poles[order[i - 1]], "this system is defective: the eigenvalue ",
-            -cascade.diagonal[order[i]] / system.unit(),
+  for (Index i = 0; i < N; ++i) {
+    require(!ordered.is_repeated(i), "this system is defective: the eigenvalue ",
+            -system.cascade().diagonal[order[static_cast<std::size_t>(i)]] / system.unit(),
             " is repeated and has one eigenvector only");
   }
-  // Orthonormal coordinates are √(2p_n) times the inner ones, those of the system `scale` times.
-  const Vector<double> scale = system.scale().cwiseProduct((2.0 * poles).cwiseSqrt());
   TriangularVectors result{Matrix<double>::Zero(N, N), Matrix<double>::Constant(N, N, -kInfinity),
                            Matrix<double>::Zero(N, N), Vector<double>(N),
                            std::numeric_limits<double>::quiet_NaN()};
@@ -207,10 +227,26 @@ TriangularVectors triangular_vectors(const hippo::System& system, bool with_cond
       inverse(j, n) = lengths[at].fraction * entry.times_power(lengths[at].exponent - shift);
     }
   }
-  result.log10_matrix_condition = std::log10(largest_singular_value(result.vectors)) +
-                                  std::log10(largest_singular_value(inverse)) +
-                                  static_cast<double>(shift) * std::log10(2.0);
+  result.log10_matrix_condition =
+      std::log10(largest_singular_value(Eigen::MatrixXd(result.vectors))) +
+      std::log10(largest_singular_value(inverse)) + static_cast<double>(shift) * std::log10(2.0);
   return result;
+}
+
+Vector<double> triangular_conditions(const hippo::System& system) {
+  const Ordered ordered(system);
+  const Index N = ordered.poles.size();
+  Vector<double> conditions = Vector<double>::Constant(N, kInfinity);
+  const double work = 40.0 * static_cast<double>(N) * static_cast<double>(N);
+  parallel_for(N, work, [&](Index i, Checkpoint& checkpoint) {
+    checkpoint();
+    if (ordered.is_repeated(i)) return;
+    const Index m = ordered.order[static_cast<std::size_t>(i)];
+    const Column right = product_vector(ordered.poles, ordered.scale, m, 1);
+    const Column left = product_vector(ordered.poles, ordered.scale.cwiseInverse(), m, -1);
+    conditions[i] = log10_of(norm(right)) + log10_of(norm(left));
+  });
+  return conditions;
 }
 
 DenseConditioning dense_conditioning(ConstRows<Complex> A) {
@@ -218,13 +254,15 @@ DenseConditioning dense_conditioning(ConstRows<Complex> A) {
   const Eigensystem system = eigensystem(A);
   const Eigen::MatrixXcd V = system.vectors;
   const Eigen::MatrixXcd inverse = V.partialPivLu().inverse();
-  const Vector<double> singular = Eigen::BDCSVD<Eigen::MatrixXcd>(V).singularValues();
+  const double condition = inverse.allFinite()
+                               ? largest_singular_value(V) * largest_singular_value(inverse)
+                               : kInfinity;  // parallel eigenvectors
   const Eigen::ComplexSchur<Eigen::MatrixXcd> schur(A, false);
   require_success(schur, N);
   const Eigen::MatrixXcd strict =
       schur.matrixT().template triangularView<Eigen::StrictlyUpper>().toDenseMatrix();
-  return {system.values, inverse.rowwise().norm().array().log10(),
-          std::log10(singular[0] / singular[N - 1]), strict.norm()};
+  return {system.values, inverse.rowwise().norm().array().log10(), std::log10(condition),
+          strict.norm()};
 }
 
 }  // namespace resolvent::spectral

@@ -30,8 +30,24 @@ Vector<double> poles_of(const System& system) { return 0.5 * system.cascade().co
 
 /// A_nn = −p_n + shift for every n.
 double shift_of(const System& system) {
-  const hippo::Cascade c = system.cascade();
-  return (0.5 * c.coupling[0] - c.diagonal[0]) / system.unit();
+  switch (system.measure()) {
+    case Measure::legs:
+      return -0.5 / system.unit();
+    case Measure::glagt:
+      return -0.5 * system.config().beta / system.unit();
+    default:
+      return 0.0;
+  }
+}
+
+/// B over b in orthonormal coordinates, times the unit; NaN where B is no multiple of b.
+double drive_of(const System& system) {
+  if (system.measure() == Measure::glagt) {
+    return system.config().alpha == 0.0 ? 1.0 : std::numeric_limits<double>::quiet_NaN();
+  }
+  const bool doubled =
+      system.measure() == Measure::legs && system.config().normalization == Normalization::lebesgue;
+  return doubled ? std::numbers::sqrt2 : 1.0;
 }
 
 /// The diagonal of V = S Q, relative to the orthonormal coordinates in which Q is unitary.
@@ -218,7 +234,8 @@ Vector<double> mirrored(const Vector<double>& half, Index order, double sign) {
 NormalSpectrum normal_spectrum(const System& system) {
   const PhaseFunction phase(system);
   NormalSpectrum spectrum{{}, {}, shift_of(system)};
-  if (system.measure() == Measure::glagt) {
+  const double drive = drive_of(system);
+  if (std::isnan(drive)) {
     const NormalForm form(system);
     spectrum.mu = mirrored(form.mu(), system.order(), -1.0);
     spectrum.weights = mirrored(form.B().cwiseAbs2(), system.order(), 1.0);
@@ -227,12 +244,8 @@ NormalSpectrum normal_spectrum(const System& system) {
   Vector<double> mu, slope;
   solve_phase(phase, work_of_root(system), mu, slope);
   const double unit = system.unit();
-  const double power =
-      system.config().normalization == Normalization::lebesgue && system.measure() == Measure::legs
-          ? 2.0
-          : 1.0;  // B carries √2
   mu /= unit;
-  const Vector<double> weights = (4.0 * power / (unit * unit)) * slope.cwiseInverse();
+  const Vector<double> weights = (4.0 * drive * drive / (unit * unit)) * slope.cwiseInverse();
   spectrum.mu = mirrored(mu, system.order(), -1.0);
   spectrum.weights = mirrored(weights, system.order(), 1.0);
   return spectrum;
@@ -267,7 +280,8 @@ void NormalForm::make_cascade(const System& system) {
   // q*b = 2/√Φ', so A = K − ½bbᵀ has P = q*b/√2.
   const Vector<double> b = 2.0 * slopes_.cwiseSqrt().cwiseInverse();
   P_ = (b / std::sqrt(2.0 * unit)).cast<Complex>();
-  if (system.measure() == Measure::glagt) {
+  const double drive = drive_of(system);
+  if (std::isnan(drive)) {
     const hippo::Cascade c = system.cascade();
     const Matrix<Complex> row =
         (c.coupling.cwiseProduct(c.drive) / unit).cast<Complex>().transpose();
@@ -280,9 +294,7 @@ void NormalForm::make_cascade(const System& system) {
     B_ = image.row(0).adjoint();
     return;
   }
-  const bool lebesgue =
-      system.measure() == Measure::legs && system.config().normalization == Normalization::lebesgue;
-  B_ = (b * ((lebesgue ? std::numbers::sqrt2 : 1.0) / unit)).cast<Complex>();
+  B_ = (b * (drive / unit)).cast<Complex>();
 }
 
 /// K_nk = ∓r_n r_k/w (− below the diagonal) for odd n + k, 0 otherwise: [[0, −Mᵀ], [M, 0]] on the

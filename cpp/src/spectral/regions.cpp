@@ -36,7 +36,7 @@ struct Triangle {
 Triangle make_triangle(const Eigen::MatrixXcd& T) {
   Triangle t;
   t.order = static_cast<std::size_t>(T.rows());
-  t.norm = T.norm();
+  t.norm = T.stableNorm();
   const double scale = t.norm > 0.0 ? 1.0 / t.norm : 1.0;
   t.real = (T.imag().array() == 0.0).all();
   const std::size_t size = t.order * t.order;
@@ -77,36 +77,94 @@ struct Ritz {
   double last;
 };
 
-/// The largest eigenvalue of the symmetric tridiagonal matrix of order k, by Newton's method on its
-/// characteristic polynomial χ_k from an upper bound: monotone. With the pivots χ_i/χ_{i−1} the
-/// last entry of the eigenvector is the derivative of the last pivot to the power −½.
-Ritz largest_ritz(const std::vector<Lane>& alpha, const std::vector<Lane>& beta, std::size_t k,
-                  std::size_t lane) {
-  double theta = 0.0;
-  for (std::size_t i = 0; i < k; ++i) {
-    const double below = i > 0 ? beta[i - 1][lane] : 0.0;
-    const double above = i + 1 < k ? beta[i][lane] : 0.0;
-    theta = std::max(theta, alpha[i][lane] + below + above);
-  }
-  if (!(theta > 0.0) || !std::isfinite(theta)) return {theta, 0.0};
-  double slope = 0.0;
-  for (int step = 0; step < 100; ++step) {
-    double pivot = 1.0;
-    double log_slope = 0.0;
-    for (std::size_t i = 0; i < k; ++i) {
-      const double ratio = i > 0 ? beta[i - 1][lane] / pivot : 0.0;
-      slope = 1.0 + ratio * ratio * slope;
-      pivot = theta - alpha[i][lane] - (i > 0 ? ratio * beta[i - 1][lane] : 0.0);
-      // A leading block has this eigenvalue to rounding: the later entries are next to nothing.
-      if (!(pivot > 0.0)) return {theta, i + 1 < k ? 0.0 : 1.0 / std::sqrt(slope)};
-      log_slope += slope / pivot;
+/// The Lanczos coefficients of one lane: a symmetric tridiagonal matrix that grows.
+class Tridiagonal {
+ public:
+  Tridiagonal(const std::vector<Lane>& alpha, const std::vector<Lane>& beta, std::size_t lane)
+      : alpha_(alpha), beta_(beta), lane_(lane), order_(alpha.size()) {}
+
+  /// The largest eigenvalue, which is at least `low`. Laguerre's method on the characteristic
+  /// polynomial from an upper bound, monotone and cubic for a simple eigenvalue; bisection where
+  /// copies of it (Lanczos's ghosts) slow that down.
+  Ritz largest(double low) const {
+    double high = upper_bound();
+    if (!(high > 0.0) || !std::isfinite(high)) return {high, 0.0};
+    Pivots pivots{};
+    for (int step = 0; step < 12; ++step) {
+      pivots = factor(high);
+      if (!pivots.positive) return {high, last_entry(pivots)};
+      const auto degree = static_cast<double>(order_);
+      const double spread = (degree - 1.0) * (degree * pivots.second - pivots.first * pivots.first);
+      const double next = high - degree / (pivots.first + std::sqrt(std::max(spread, 0.0)));
+      if (high - next <= kClose * high) return {high, last_entry(pivots)};
+      high = next;
     }
-    const double next = theta - 1.0 / log_slope;
-    if (theta - next <= 1e-15 * theta) break;
-    theta = next;
+    while (high - low > kClose * high) {
+      const double middle = 0.5 * (low + high);
+      if (!(middle > low && middle < high)) break;
+      const Pivots at = factor(middle);
+      if (at.positive) pivots = at;
+      (at.positive ? high : low) = middle;
+    }
+    return {high, last_entry(pivots)};
   }
-  return {theta, 1.0 / std::sqrt(slope)};
-}
+
+ private:
+  static constexpr double kClose = 1e-15;
+
+  /// What the factorisation of θ − T gives, T's characteristic polynomials being χ_i and its pivots
+  /// q_i = χ_i/χ_{i−1}.
+  struct Pivots {
+    bool positive;   ///< all of them, so θ is beyond the largest eigenvalue
+    bool last_only;  ///< all but the last
+    double slope;    ///< q_k' = 1/(last entry of the eigenvector)², at an eigenvalue θ
+    double first;    ///< Σ 1/(θ − λ_i) = Σ q_i'/q_i
+    double second;   ///< Σ 1/(θ − λ_i)²
+  };
+
+  double upper_bound() const {
+    double bound = 0.0;
+    for (std::size_t i = 0; i < order_; ++i) {
+      const double below = i > 0 ? beta_[i - 1][lane_] : 0.0;
+      const double above = i + 1 < order_ ? beta_[i][lane_] : 0.0;
+      bound = std::max(bound, alpha_[i][lane_] + below + above);
+    }
+    return bound;
+  }
+
+  Pivots factor(double theta) const {
+    Pivots p{true, false, 0.0, 0.0, 0.0};
+    double pivot = 1.0;
+    double curvature = 0.0;
+    for (std::size_t i = 0; i < order_; ++i) {
+      const double coupling = i > 0 ? beta_[i - 1][lane_] : 0.0;
+      const double ratio = coupling / pivot;
+      const double square = ratio * ratio;
+      curvature = square * (curvature - 2.0 * p.slope * p.slope / pivot);
+      p.slope = 1.0 + square * p.slope;
+      pivot = theta - alpha_[i][lane_] - ratio * coupling;
+      if (!(pivot > 0.0)) {
+        p.positive = false;
+        p.last_only = i + 1 == order_;
+        return p;
+      }
+      const double log_slope = p.slope / pivot;
+      p.first += log_slope;
+      p.second += log_slope * log_slope - curvature / pivot;
+    }
+    return p;
+  }
+
+  /// 0 where a leading block has the eigenvalue to rounding: later entries are next to nothing.
+  static double last_entry(const Pivots& p) {
+    return p.positive || p.last_only ? 1.0 / std::sqrt(p.slope) : 0.0;
+  }
+
+  const std::vector<Lane>& alpha_;
+  const std::vector<Lane>& beta_;
+  std::size_t lane_;
+  std::size_t order_;
+};
 
 /// The Lanczos process for one group of points.
 class Group {
@@ -118,7 +176,9 @@ class Group {
   Lane smallest(const Lane& re, const Lane& im, double tolerance, Checkpoint& checkpoint) {
     start(re, im);
     constexpr std::size_t kMostSteps = 500;
+    constexpr int kStill = 12;  // steps without a change: rounding allows no smaller residual
     Lane ritz{};
+    std::array<int, kLanes> still{};
     std::array<bool, kLanes> settled{};
     for (std::size_t step = 0; step < kMostSteps; ++step) {
       checkpoint();
@@ -126,11 +186,11 @@ class Group {
       bool done = true;
       for (std::size_t l = 0; l < kLanes; ++l) {
         if (settled[l]) continue;
-        const Ritz found = largest_ritz(alpha_, beta_, step + 1, l);
+        const Ritz found = Tridiagonal(alpha_, beta_, l).largest(ritz[l]);
         // The residual bounds the distance to an eigenvalue, also inside a cluster.
         const double residual = beta_[step][l] * found.last;
-        const bool exhausted = step + 1 >= 2 * t_.order;
-        settled[l] = exhausted || !(residual > tolerance * found.value);
+        still[l] = found.value - ritz[l] <= 4e-15 * found.value ? still[l] + 1 : 0;
+        settled[l] = !(residual > tolerance * found.value) || still[l] >= kStill;
         ritz[l] = found.value;
         done = done && settled[l];
       }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "Entry", "figure"]
+__all__ = ["FIGURES", "Entry", "figure", "new_figure"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,10 @@ def figure(
         return draw
 
     return register
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches, whose parts keep out of each other's way."""
+    made = Figure(figsize=(width, height))
+    made.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)
+    return made

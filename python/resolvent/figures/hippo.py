@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from resolvent import StabilityWarning, hippo
 from resolvent._arrays import Array
-from resolvent.figures._registry import figure
+from resolvent.figures._registry import figure, new_figure
 from resolvent.hippo import System
 from resolvent.plot.hippo import plot_basis, plot_matrix
 from resolvent.plot.style import measure_color, measure_label, muted
@@ -74,12 +74,6 @@ def _recordings() -> Any:
     return pywt.data
 
 
-def _figure(width: float, height: float) -> Figure:
-    made = Figure(figsize=(width, height))
-    made.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)
-    return made
-
-
 # ---- (a) matrices, (b) bases --------------------------------------------------------------------
 
 _SHOWN = ("legs", "legt", "lmu", "fous", "lagt", "glagt", "malmquist", "fout")
@@ -102,7 +96,7 @@ def _shown(measure: str, order: int) -> System:
 )
 def matrices(*, order: int = 17) -> Figure:
     """A and B of eight measures."""
-    made = _figure(8.6, 4.9)
+    made = new_figure(8.6, 4.9)
     grid = made.subplots(2, len(_SHOWN) // 2)
     for ax, measure in zip(grid.flat, _SHOWN, strict=True):
         plot_matrix(_shown(measure, order), ax)
@@ -121,7 +115,7 @@ def matrices(*, order: int = 17) -> Figure:
 )
 def bases(*, order: int = 5) -> Figure:
     """The basis functions of eight measures on the time axis."""
-    made = _figure(8.6, 4.9)
+    made = new_figure(8.6, 4.9)
     grid = made.subplots(2, len(_SHOWN) // 2)
     for ax, measure in zip(grid.flat, _SHOWN, strict=True):
         plot_basis(_shown(measure, order), ax, functions=order)
@@ -198,7 +192,7 @@ def ecg_kept(
 ) -> Figure:
     """The ECG kept by four measures, and error curves."""
     signal = ecg()[:length]
-    made = _figure(9.0, 5.2)
+    made = new_figure(9.0, 5.2)
     grid = made.add_gridspec(len(_KEPT), 2, width_ratios=(1.35, 1.0))
     first: Axes | None = None
     for row, measure in enumerate(_KEPT):
@@ -282,7 +276,7 @@ def order_and_window(
 ) -> Figure:
     """A map of LegT's error, and its collapse on one curve."""
     errors = window_errors(orders=orders, windows=windows)
-    made = _figure(9.0, 4.2)
+    made = new_figure(9.0, 4.2)
     left, right = made.subplots(1, 2)
     levels = [0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
     colors = mpl.colormaps["cividis"](np.linspace(0.0, 1.0, len(levels) - 1))
@@ -367,7 +361,7 @@ def past_impulse(
 )
 def memory_decay(*, orders: Sequence[int] = (8, 32), points: int = 120) -> Figure:
     """LegS's polynomial memory against the exponential one of its invariant form."""
-    made = _figure(8.0, 4.4)
+    made = new_figure(8.0, 4.4)
     ax = made.subplots()
     for style, order in zip(("--", "-"), orders, strict=True):
         decay = past_impulse(order=order, points=points)
@@ -450,7 +444,7 @@ _MARKS = {
 )
 def rule_orders(*, lengths: Sequence[int] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)) -> Figure:
     """Convergence of every rule for LegS and for LagT."""
-    made = _figure(9.2, 5.2)
+    made = new_figure(9.2, 5.2)
     panels = made.subplots(1, 2, sharey=True)
     for ax, measure, title in zip(
         panels, ("legs", "lagt"), ("LegS (1/t clock)", "LagT (fixed clock)"), strict=True
@@ -536,7 +530,7 @@ def fourier_leak(*, order: int = 65, samples: int = 1000) -> Figure:
     found = leak(order=order, samples=samples)
     names = {"left": "κ = 1 (left)", "average": "κ = 2 (average)"}
     colors = {"left": "C1", "average": "C0"}
-    made = _figure(9.2, 4.2)
+    made = new_figure(9.2, 4.2)
     left, right = made.subplots(1, 2, width_ratios=(1.7, 1.0))
     left.plot(found.times, found.signal, color=muted(0.5), linewidth=3.5, label="signal")
     for closure in ("left", "average"):
@@ -643,7 +637,7 @@ def timescale(
 def equivariance(*, order: int = 48, shown: int = 24) -> Figure:
     """A signal at several speeds, and its coefficients."""
     found = timescale(order=order)
-    made = _figure(9.2, 4.8)
+    made = new_figure(9.2, 4.8)
     grid = made.add_gridspec(2 * len(found.signals), 2, width_ratios=(1.0, 1.25))
     longest = max(len(u) for u in found.signals.values())
     marks = ("o", "s", "D")

@@ -10,21 +10,12 @@ from matplotlib.axes import Axes
 
 from resolvent import InvalidArgument, ShapeMismatch
 from resolvent.hippo import ReconstructionError, System
-from resolvent.plot.style import diverging, measure_color, measure_label, muted
+from resolvent.plot.style import axes_or_new, diverging, measure_color, measure_label, muted
 
 __all__ = ["plot_basis", "plot_coefficients", "plot_matrix", "plot_reconstruction_error"]
 
 #: Longer lines are drawn as the least and greatest value of as many stretches.
 _MOST_POINTS = 6000
-
-
-def _axes(ax: Axes | None, height: float = 3.6) -> Axes:
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    _, made = plt.subplots(figsize=(8.0, height), layout="constrained")
-    return made
 
 
 def thinned(
@@ -75,7 +66,7 @@ def plot_reconstruction_error(result: ReconstructionError, ax: Axes | None = Non
     >>> len(ax.child_axes)
     1
     """
-    upper = _axes(ax)
+    upper = axes_or_new(ax)
     signal, reconstruction, error = (
         values.reshape(-1, values.shape[-1])[:1]
         for values in (result.signal, result.reconstruction, result.error)
@@ -138,7 +129,7 @@ def plot_matrix(system: System, ax: Axes | None = None) -> Axes:
     >>> plot_matrix(rv.hippo.system("legs", 8)).images[0].get_array().shape
     (8, 10)
     """
-    target = _axes(ax, 4.0)
+    target = axes_or_new(ax, 4.0)
     gap = np.full((system.order, 1), np.nan)
     squares = np.hstack([_root(system.A), gap, _root(system.B)[:, np.newaxis]])
     target.imshow(
@@ -189,7 +180,7 @@ def plot_basis(
     """
     if functions < 1:
         raise InvalidArgument(f"functions must be at least 1, got {functions}")
-    target = _axes(ax)
+    target = axes_or_new(ax)
     low, high = system._domain()
     if np.isinf(high):
         places = np.linspace(0.0, lags, 600)
@@ -250,7 +241,7 @@ def plot_coefficients(
     instants = np.arange(1.0, rows.shape[0] + 1.0) if times is None else np.asarray(times)
     if instants.shape != rows.shape[:1]:
         raise ShapeMismatch(f"times must have shape {rows.shape[:1]}, got {instants.shape}")
-    target = _axes(ax)
+    target = axes_or_new(ax)
     image = target.imshow(
         _root(rows).T,
         cmap=diverging(),

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from resolvent._arrays import Array
-from resolvent.plot.hippo import _axes
-from resolvent.plot.style import measure_color, measure_label, muted
+from resolvent.plot.style import axes_or_new, measure_color, measure_label, muted
 from resolvent.spectral import DPLR, NormalSpectrum, NumericalRange, PadeDelay, Pseudospectrum
 
 __all__ = [
@@ -50,7 +49,7 @@ def plot_normal_spectrum(result: NormalSpectrum, ax: Axes | None = None) -> Axes
     >>> len(ax.lines[0].get_xdata())
     16
     """
-    target = _axes(ax)
+    target = axes_or_new(ax)
     measure = result.system.measure
     shown = _spread(result.mu)
     target.plot(result.mu[shown], result.weights[shown], "o", color=measure_color(measure))
@@ -113,7 +112,7 @@ def plot_dplr(result: DPLR, ax: Axes | None = None) -> Axes:
     >>> len(ax.collections[0].get_offsets())
     16
     """
-    target = _axes(ax, 4.4)
+    target = axes_or_new(ax, 4.4)
     values, size = np.asarray(result.eigenvalues), np.abs(np.asarray(result.B))
     share = size / size.max() if size.size and size.max() > 0.0 else size
     measure = "" if result.system is None else result.system.measure
@@ -167,7 +166,7 @@ def plot_pade_delay(result: PadeDelay, ax: Axes | None = None) -> Axes:
     >>> [len(line.get_xdata()) for line in ax.lines[-2:]]
     [6, 5]
     """
-    target = _axes(ax, 4.4)
+    target = axes_or_new(ax, 4.4)
     poles, zeros = result.poles(), result.zeros()
     target.axvline(0.0, color=muted(0.5), linewidth=0.8)
     target.axhline(0.0, color=muted(0.5), linewidth=0.8)
@@ -212,7 +211,7 @@ def plot_step_response(
     >>> [line.get_label() for line in ax.lines]
     ['delayed step', 'N = 6']
     """
-    target = _axes(ax)
+    target = axes_or_new(ax)
     delay = float(result.window)
     end = windows * delay
     times = np.linspace(0.0, end, 601)
@@ -261,7 +260,7 @@ def plot_pseudospectrum(
     >>> result.plot().get_xlabel()
     'Re z'
     """
-    target = _axes(ax, 4.4)
+    target = axes_or_new(ax, 4.4)
     # At an eigenvalue of the grid σ may be 0; below the floor it is not known.
     powers = np.log10(np.maximum(result.sigma, result.floor))
     shown = _levels(powers) if levels is None else np.asarray(levels, dtype=float)
@@ -328,7 +327,7 @@ def plot_numerical_range(result: NumericalRange, ax: Axes | None = None) -> Axes
     >>> len(ax.patches)
     1
     """
-    target = _axes(ax, 4.4)
+    target = axes_or_new(ax, 4.4)
     boundary, values = np.asarray(result.boundary), np.asarray(result.eigenvalues)
     target.fill(boundary.real, boundary.imag, facecolor="C0", alpha=0.2, label="numerical range")
     closed = np.append(boundary, boundary[:1])

@@ -15,11 +15,21 @@ from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 
 from resolvent import InvalidArgument
 
-__all__ = ["THEMES", "Theme", "diverging", "measure_color", "measure_label", "muted", "theme"]
+__all__ = [
+    "THEMES",
+    "Theme",
+    "axes_or_new",
+    "diverging",
+    "measure_color",
+    "measure_label",
+    "muted",
+    "theme",
+]
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[str, ...] = get_args(Theme)
@@ -121,6 +131,16 @@ def theme(name: Theme) -> Iterator[None]:
         raise InvalidArgument(f"theme must be one of {listed}; got {name!r}")
     with mpl.rc_context(_settings(name)):
         yield
+
+
+def axes_or_new(ax: Axes | None, height: float = 3.6) -> Axes:
+    """The axes given, or those of a new figure 8 inches wide."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    _, made = plt.subplots(figsize=(8.0, height), layout="constrained")
+    return made
 
 
 def muted(share: float = 0.5) -> tuple[float, float, float]:

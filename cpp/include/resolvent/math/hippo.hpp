@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cmath>
+
 #include "resolvent/math/config.hpp"
 
 /// The scalar formulas of the HiPPO systems. Every loop over them, on whatever device, calls these.
@@ -51,6 +53,28 @@ RESOLVENT_HD inline Rotation<T> rotation(T omega, T b, T kappa, T nu) {
 template <class T>
 RESOLVENT_HD inline T window_pivot_inverse(T tau, T two_n_plus_1, T corner, T previous_inverse) {
   return T(1) / (tau * two_n_plus_1 + corner + previous_inverse);
+}
+
+/// α_n of s g_n = α_{n−1} g_{n−1} + ½ g_n + α_n g_{n+1} for the orthonormal polynomials
+/// g_n = √(2n+1) P_n(2s−1) on [0, 1].
+template <class T>
+RESOLVENT_HD inline T legendre_shift(T n) {
+  using std::sqrt;
+  return T(0.5) * (n + T(1)) / sqrt((T(2) * n + T(1)) * (T(2) * n + T(3)));
+}
+
+/// α_n times entry k ≤ n of row n+1 of F = e^{tA} − I of LegS, from rows n (`row` points at its
+/// entry k; its neighbours are read) and n−1. Row n of e^{tA} holds the coefficients of ρ·g_n(ρs),
+/// ρ = e^{−t}, so that the recurrence of g_n at ρs is one of rows, s acting on coefficients as the
+/// Jacobi matrix J. With δ = 1 − ρ and F for e^{tA} nothing is left that cancels as δ → 0:
+///   α_n F_{n+1,k} = α_{k−1}F_{n,k−1} + α_k F_{n,k+1} − α_{n−1}F_{n−1,k}
+///                   − δ(α_{k−1}F_{n,k−1} + ½F_{nk} + α_k F_{n,k+1} + J_{nk}),
+/// all but the last term, which only k = n and k = n−1 have. For the rows of e^{tA} itself there is no
+/// such term.
+template <class T>
+RESOLVENT_HD inline T dilation_step(T delta, T left, T right, T below, const T* row, T previous) {
+  const T neighbours = left * row[-1] + right * row[1];
+  return neighbours - below * previous - delta * (neighbours + T(0.5) * row[0]);
 }
 
 }  // namespace resolvent::math

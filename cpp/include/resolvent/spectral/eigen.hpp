@@ -38,6 +38,10 @@ struct TriangularVectors {
 /// `with_condition`. Throws `InvalidArgument` for repeated poles: A is defective then.
 TriangularVectors triangular_vectors(const hippo::System& system, bool with_condition);
 
+/// log10 of the condition number of each eigenvalue of a cascade, as in `triangular_vectors`; ∞ for
+/// repeated ones. O(N²) time, O(N) memory.
+Vector<double> triangular_conditions(const hippo::System& system);
+
 /// How far eigenvalues and eigenvectors of a dense matrix can be trusted.
 struct DenseConditioning {
   Vector<Complex> values;

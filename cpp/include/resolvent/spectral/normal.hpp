@@ -52,7 +52,7 @@ struct NormalSpectrum {
 };
 
 /// The normal spectrum of a cascade (legs, lagt, glagt, malmquist), without eigenvectors:
-/// weights 4/Φ'(μ_j), for glagt by its eigenvectors in O(N²). O(N) for legs and for equal poles,
+/// weights 4/Φ'(μ_j), for glagt with α ≠ 0 by its eigenvectors. O(N) for legs and for equal poles,
 /// O(N²) for other poles. The result does not depend on the number of threads.
 NormalSpectrum normal_spectrum(const hippo::System& system);
 
