@@ -22,7 +22,7 @@ from resolvent._core import (
     get_threads,
 )
 
-from resolvent import hippo, spectral  # isort: skip
+from resolvent import discretize, hippo, spectral  # isort: skip
 from resolvent._threads import set_threads
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
 from resolvent.diagnosis import Doctor, doctor
@@ -39,6 +39,7 @@ __all__ = [
     "ShapeMismatch",
     "StabilityWarning",
     "__version__",
+    "discretize",
     "doctor",
     "get_threads",
     "hippo",

@@ -14,6 +14,7 @@ __all__ = [
     "Array",
     "ArrayLike",
     "as_number",
+    "as_number64",
     "as_real",
     "as_real64",
     "as_samples",
@@ -56,14 +57,19 @@ def as_real64(value: ArrayLike, name: str) -> Array:
     return array
 
 
+def as_number64(value: ArrayLike, name: str) -> Array:
+    """A finite array in double precision, real or complex."""
+    array = as_number(value, name)
+    array = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64, copy=False)
+    _core.require_finite(array, name)
+    return array
+
+
 def as_square(value: ArrayLike, name: str) -> Array:
     """A finite square matrix in double precision, real or complex."""
-    array = as_number(value, name)
+    array = as_number64(value, name)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         raise _core.ShapeMismatch(f"{name} must be a square matrix, got shape {array.shape}")
-    wide = np.complex128 if np.iscomplexobj(array) else np.float64
-    array = array.astype(wide, copy=False)
-    _core.require_finite(array.view(np.float64), name)
     return array
 
 

@@ -17,11 +17,14 @@ from matplotlib.figure import Figure
 
 from resolvent import InvalidArgument
 from resolvent._files import atomically
-from resolvent.figures import hippo
 from resolvent.figures._registry import FIGURES, Entry
 from resolvent.plot.style import THEMES, Theme, theme
 
-__all__ = ["FIGURES", "FORMATS", "Entry", "draw", "hippo"]
+# The gallery shows the domains in this order.
+from resolvent.figures import hippo, spectral  # isort: skip
+from resolvent.figures import discretize  # isort: skip
+
+__all__ = ["FIGURES", "FORMATS", "Entry", "discretize", "draw", "hippo", "spectral"]
 
 FORMATS = ("svg", "png")
 

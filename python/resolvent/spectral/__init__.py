@@ -1,16 +1,16 @@
 """Spectral structure: eigenvalues and eigenvectors of HiPPO systems, and how far to trust them.
 
 A itself cannot be diagonalised in floating point: :func:`conditioning` says how soon. But in
-orthonormal coordinates A is a normal matrix minus one of low rank [1]_, and for the triangular
+orthonormal coordinates A is a normal matrix minus one of low rank (S4, Gu et al.
+2021), and for the triangular
 systems (LegS, LagT, Malmquist) the eigenvalues of the normal part solve one scalar equation each:
 :func:`normal_spectrum`. :func:`dplr` is the whole form. :func:`pseudospectrum` and
 :func:`numerical_range` show what eigenvalues do not; :func:`pade_delay` is what LegT approximates;
-:func:`diagonal` are the initialisations that drop the low-rank part [2]_.
+:func:`diagonal` are the initialisations that drop the low-rank part (S4D, Gu et al. 2022).
 
-.. [1] A. Gu, K. Goel, C. Ré, "Efficiently Modeling Long Sequences with Structured State Spaces",
-   2021, arXiv:2111.00396.
-.. [2] A. Gu, A. Gupta, K. Goel, C. Ré, "On the Parameterization and Initialization of Diagonal
-   State Space Models", 2022, arXiv:2206.11893.
+Gu, Goel, Ré, "Efficiently Modeling Long Sequences with Structured State Spaces", 2021,
+arXiv:2111.00396. Gu, Gupta, Goel, Ré, "On the Parameterization and Initialization of Diagonal State
+Space Models", 2022, arXiv:2206.11893.
 """
 
 from __future__ import annotations

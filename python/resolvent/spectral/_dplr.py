@@ -38,7 +38,7 @@ def _complex_field(value: ArrayLike, name: str, ndim: int) -> Array:
     if array.ndim != ndim:
         expected = "(M,)" if ndim == 1 else "(M, r)"
         raise _core.ShapeMismatch(f"{name} must have shape {expected}, got {array.shape}")
-    _core.require_finite(array.view(np.float64), name)
+    _core.require_finite(array, name)
     return read_only(array)
 
 
@@ -116,7 +116,7 @@ class DPLR:
     @cached_property
     def multiplicity(self) -> Array:
         """How many eigenvalues each entry stands for: 2 for one of a pair, 1 else; shape (M,)."""
-        return _multiplicity(self.eigenvalues, self.half)
+        return read_only(_multiplicity(self.eigenvalues, self.half))
 
     @property
     def _pairs(self) -> int:
@@ -504,7 +504,7 @@ class Diagonal:
 
 
 def diagonal(order: int, kind: Kind, *, half: bool = False, sign: int = 1) -> Diagonal:
-    """The diagonal initialisations of S4D [1]_.
+    """The diagonal initialisations of S4D.
 
     Parameters
     ----------
@@ -525,11 +525,12 @@ def diagonal(order: int, kind: Kind, *, half: bool = False, sign: int = 1) -> Di
     Diagonal
         B is all ones, as S4D starts it; for legs it is the exact 2/√Φ'(μ_j) of the DPLR form. (To
         follow LegS without its rank-one term take half of that: the kernel then tends to LegS's
-        as N grows [1]_.)
+        as N grows.)
 
     References
     ----------
-    .. [1] A. Gu, A. Gupta, K. Goel, C. Ré, arXiv:2206.11893, 2022.
+    Gu, Gupta, Goel, Ré, "On the Parameterization and Initialization of Diagonal State Space
+    Models", 2022, arXiv:2206.11893.
 
     Examples
     --------

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, as_real64, read_only
+from resolvent._arrays import Array, ArrayLike, as_real64, name_parameter, read_only
 from resolvent._html import table
 from resolvent.hippo import System
 from resolvent.hippo._system import require_system
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+#: The measures whose A is triangular: cascades of all-pass sections.
+CASCADES = ("legs", "lagt", "glagt", "malmquist")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class NormalSpectrum:
     mu : ndarray, shape (N,)
         Imaginary parts, descending, in radians per unit of time; mu[j] = −mu[N−1−j] exactly.
     weights : ndarray, shape (N,)
-        |q_j* B|² for the unit eigenvectors q_j.
+        ``|q_j* B|²`` for the unit eigenvectors q_j.
     shift : float
         The real part that all eigenvalues share.
     system : System
@@ -68,7 +71,7 @@ def normal_spectrum(system: System) -> NormalSpectrum:
     """Eigenvalues and weights of the normal part of A, without an eigensolver.
 
     In orthonormal coordinates A = shift·I + K − ½ b bᵀ with K skew-symmetric. The eigenvalues iμ of
-    K are where the all-pass function Π_k (s − p_k)/(s + p_k) is −1:
+    K are where the all-pass function Π_k (s − p_k)/(s + p_k) is −1::
 
         Φ(μ_j) = Σ_k 2 arctan(μ_j/p_k) = (N − 1 − 2j) π,   |q_j* b|² = 4/Φ'(μ_j).
 
@@ -82,8 +85,8 @@ def normal_spectrum(system: System) -> NormalSpectrum:
     -------
     NormalSpectrum
         Relative error of every μ_j and every weight below 1e-13. O(N) time for legs, lagt and equal
-        poles, O(N²) for malmquist and for glagt's weights; O(N) memory. N = 10⁶ takes about half a
-        second for legs.
+        poles, O(N²) for malmquist and for glagt with alpha ≠ 0; O(N) memory. A fraction of a second
+        for legs with N = 10⁶.
 
     Raises
     ------
@@ -107,7 +110,8 @@ def normal_spectrum(system: System) -> NormalSpectrum:
     >>> s.weights.sum().round(12)  # Bᵀ B = 1 + 3 + 5 + 7
     np.float64(16.0)
     """
-    mu, weights, shift = _core.spectral.normal_spectrum(require_system(system)._native)
+    name_parameter(require_system(system).measure, CASCADES, "measure")
+    mu, weights, shift = _core.spectral.normal_spectrum(system._native)
     return NormalSpectrum(read_only(mu), read_only(weights), shift, system)
 
 
@@ -137,10 +141,10 @@ def phase(system: System, mu: ArrayLike, *, derivative: bool = False) -> Array:
     >>> (rv.spectral.phase(s, mu) / np.pi).round(12)
     array([ 3.,  1., -1., -3.])
     """
-    native = require_system(system)._native
+    name_parameter(require_system(system).measure, CASCADES, "measure")
     at = as_real64(mu, "mu")
     unit = time_unit(system)
-    value, slope = _core.spectral.phase(native, at * unit)
+    value, slope = _core.spectral.phase(system._native, at * unit)
     result: Array = slope * unit if derivative else value
     return result
 

@@ -14,7 +14,6 @@ import numpy as np
 from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_number, as_real64, integer_parameter
 from resolvent._html import table
-from resolvent.hippo import project
 from resolvent.hippo import system as hippo_system
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ class PadeDelay:
             Relative error about N eps times Σ|c_i s^i|/|Σ c_i s^i|.
         """
         at = as_number(s, "s").astype(np.complex128)
+        _core.require_finite(at, "s")
         # In powers of sw the coefficients fall off like 1/i!, so none over- or underflows.
         turned = at * float(self.window)
         upper, lower = (
@@ -118,23 +118,30 @@ class PadeDelay:
 
         Parameters
         ----------
-        t : array_like, shape (K,)
-            Non-negative, increasing.
+        t : array_like
+            Instants, not negative; any shape.
 
         Returns
         -------
-        ndarray, shape (K,)
-            By exact exponentials of LegT's A; 0 at t = 0. One exponential per distinct step, O(N³).
+        ndarray, of the shape of `t`
+            By exact exponentials of LegT's A, from each instant to the next: one exponential for
+            each distinct gap between the sorted instants, O(N³).
         """
         times = as_real64(t, "t")
-        if times.ndim != 1 or (times.size and times[0] < 0.0) or (np.diff(times) <= 0.0).any():
-            raise _core.InvalidArgument("t must be non-negative and increasing, shape (K,)")
-        later = times[times > 0.0]
-        response = np.zeros(times.size)
-        if later.size:
-            system = hippo_system("legt", self.order, window=float(self.window))
-            path = project(np.ones(later.size), system, rule="zoh", times=later, every=1)
-            response[times > 0.0] = path @ self.to_state_space()[2]
+        if times.size and times.min() < 0.0:
+            raise _core.InvalidArgument(f"t must not be negative, got {times.min()}")
+        instants, places = np.unique(times, return_inverse=True)
+        native = hippo_system("legt", self.order, window=float(self.window))._native
+        read_out = self.to_state_space()[2]
+        state = np.zeros(self.order)
+        outputs = np.empty(instants.size)
+        prepared = -1.0
+        for k, gap in enumerate(np.diff(instants, prepend=0.0).tolist()):
+            if abs(gap - prepared) > 4.0 * np.finfo(np.float64).eps * instants[k]:
+                (phi, gamma), prepared = native.propagator(gap), gap
+            state = phi @ state + gamma
+            outputs[k] = read_out @ state
+        response: Array = outputs[places].reshape(times.shape)
         return response
 
     def plot(self, ax: Axes | None = None) -> Axes:

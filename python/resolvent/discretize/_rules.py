@@ -1,0 +1,60 @@
+"""Rules and their parameters."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from resolvent import _core
+from resolvent._arrays import (
+    Array,
+    ArrayLike,
+    as_real64,
+    name_parameter,
+    read_only,
+    real_parameter,
+)
+
+Rule = Literal["forward", "backward", "bilinear", "gbt", "zoh", "foh", "mamba"]
+RULES: tuple[str, ...] = get_args(Rule)
+
+#: The rules whose stability function is the exponential.
+EXPONENTIAL = ("zoh", "foh", "mamba")
+
+_WEIGHTS = {"forward": 0.0, "bilinear": 0.5, "backward": 1.0}
+
+
+def rule_weight(rule: Any, alpha: Any) -> tuple[str, float]:
+    """The rule, and its weight α of the new state: `alpha` for gbt only."""
+    name = name_parameter(rule, RULES, "rule")
+    if name != "gbt":
+        return name, _WEIGHTS.get(name, 0.5)
+    weight = real_parameter(alpha, "alpha")
+    if not 0.0 <= weight <= 1.0:
+        raise _core.InvalidArgument(f"alpha must lie in [0, 1], got {weight}")
+    return name, weight
+
+
+def positive_steps(step: ArrayLike, name: str = "step") -> Array:
+    """Steps of any shape, all positive."""
+    steps = as_real64(step, name)
+    if steps.size and steps.min() <= 0.0:
+        raise _core.InvalidArgument(f"{name} must be positive, got {steps.min():g}")
+    return steps
+
+
+class ReadOnlyFields:
+    """For frozen dataclasses: arrays stay read-only, in copies and after unpickling too."""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            if isinstance(value, np.ndarray) and value.flags.writeable:
+                object.__setattr__(self, entry.name, read_only(value))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        self.__post_init__()
