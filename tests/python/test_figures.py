@@ -34,6 +34,14 @@ SMALL = {
     "hippo-rules": {"lengths": (32, 64, 128)},
     "hippo-fourier-leak": {"order": 9, "samples": 100},
     "hippo-timescale": {"order": 8, "shown": 8},
+    "spectral-s4-eigenvalues": {"orders": (16, 64), "dense_up_to": 16, "points": 20},
+    "spectral-phase": {"order": 5},
+    "spectral-conditioning": {"order": 16, "draws": 1, "orders": (4, 16, 24)},
+    "spectral-pseudospectra": {"order": 9, "points": 12},
+    "spectral-clipping": {"order": 16},
+    "spectral-pade": {"orders": (4, 8)},
+    "discretize-stability": {"order": 4, "points": (20, 24)},
+    "discretize-convergence": {"lengths": (32, 64, 128)},
 }
 
 
