@@ -80,8 +80,7 @@ py::tuple eigensystem(const Array<Complex>& A) {
     const py::gil_scoped_release released;
     system = sp::eigensystem(matrix_of(A));
   }
-  return py::make_tuple(from_vector(system.values), from_matrix(system.vectors),
-                        from_vector(system.residuals));
+  return py::make_tuple(from_vector(system.values), from_matrix(system.vectors));
 }
 
 Array<Complex> eigenvalues(const Array<Complex>& A) {

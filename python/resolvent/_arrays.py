@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from operator import index
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from resolvent import _core
 __all__ = [
     "Array",
     "ArrayLike",
+    "ReadOnlyFields",
     "as_number",
     "as_number64",
     "as_real",
@@ -77,6 +79,21 @@ def read_only(array: Array) -> Array:
     """The same array, which nobody may write to any more."""
     array.flags.writeable = False
     return array
+
+
+class ReadOnlyFields:
+    """For frozen dataclasses: arrays are read-only, in copies and after unpickling too."""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            if isinstance(value, np.ndarray) and value.flags.writeable:
+                object.__setattr__(self, entry.name, read_only(value.copy()))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        self.__post_init__()
 
 
 def narrowed(result: Array, like: Array) -> Array:

@@ -214,7 +214,7 @@ PowerNorms power_norms(const Matrix<T>& A) {
   Row sums = Row::Ones(A.rows());
   const double norm = (sums * magnitude).maxCoeff();
   require(std::isfinite(norm), "A must have a norm within the range of double");
-  if (norm == 0.0) {
+  if (norm < std::numeric_limits<double>::min()) {  // e^A = 1 + A to all digits
     norms.term[0] = 1.0;
     return norms;
   }

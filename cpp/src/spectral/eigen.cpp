@@ -161,8 +161,7 @@ Eigensystem eigensystem(ConstRows<Complex> A) {
   const Raw raw = raw_eigensystem(A, true);
   const std::vector<Index> order = descending(raw.values);
   const Index N = A.rows();
-  Eigensystem result{Vector<Complex>(N), Matrix<Complex>(N, N), Vector<double>(N)};
-  const double size = A.norm();
+  Eigensystem result{Vector<Complex>(N), Matrix<Complex>(N, N)};
   for (Index j = 0; j < N; ++j) {
     const Index from = order[static_cast<std::size_t>(j)];
     Vector<Complex> v = raw.vectors.col(from);
@@ -172,7 +171,6 @@ Eigensystem eigensystem(ConstRows<Complex> A) {
     v.normalize();
     result.values[j] = raw.values[from];
     result.vectors.col(j) = v;
-    result.residuals[j] = size > 0.0 ? (A * v - raw.values[from] * v).norm() / size : 0.0;
   }
   return result;
 }

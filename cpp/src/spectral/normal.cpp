@@ -104,6 +104,10 @@ PhaseFunction::PhaseFunction(const System& system) : order_(system.order()) {
     return;
   }
   poles_ = poles_of(system);
+  constexpr double kLimit = 1e152;  // of what may be squared
+  require(poles_.minCoeff() > 1.0 / kLimit && poles_.maxCoeff() < kLimit,
+          "poles must lie between 1e-152 and 1e152, got ", poles_.minCoeff(), " to ",
+          poles_.maxCoeff());
   pole_ = poles_[0];
   kind_ = (poles_.array() == pole_).all() ? Kind::equal : Kind::general;
 }
@@ -207,7 +211,7 @@ void solve_phase(const PhaseFunction& phase, double work_per_root, Vector<double
                [&](Index block, Checkpoint& checkpoint) {
                  const Index end = std::min(kept, (block + 1) * kRootBlock);
                  for (Index j = block * kRootBlock; j < end; ++j) {
-                   if (j % 16 == 0) checkpoint();
+                   if (work_per_root > 1e4 || j % 16 == 0) checkpoint();
                    mu[j] = phase.root(j);
                    slope[j] = phase(mu[j]).slope;
                  }

@@ -198,7 +198,8 @@ class Group {
     }
     Lane sigma{};
     for (std::size_t l = 0; l < kLanes; ++l) {
-      sigma[l] = std::isfinite(ritz[l]) && !singular_[l] ? 1.0 / std::sqrt(ritz[l]) : 0.0;
+      const bool known = ritz[l] > 0.0 && std::isfinite(ritz[l]) && !singular_[l];
+      sigma[l] = known ? 1.0 / std::sqrt(ritz[l]) : 0.0;
     }
     return sigma;
   }

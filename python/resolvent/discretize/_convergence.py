@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, as_number64, name_parameter, positive_parameter
+from resolvent._arrays import (
+    Array,
+    ArrayLike,
+    ReadOnlyFields,
+    as_number64,
+    name_parameter,
+    positive_parameter,
+)
 from resolvent._html import table
 from resolvent._warnings import ResolutionWarning, StabilityWarning
 from resolvent.discretize._discrete import Discrete, discretize
 from resolvent.discretize._functions import expm
 from resolvent.discretize._rules import (
     EXPONENTIAL,
-    ReadOnlyFields,
     positive_steps,
 )
 from resolvent.hippo import RULES as SCALED_RULES
@@ -175,6 +181,8 @@ def convergence(
     length = positive_parameter(duration, "duration")
     sizes = _steps(steps, length)
     if clock == "scaled":
+        if C is not None:
+            raise _core.InvalidArgument(f"C must be None on clock 'scaled', got {C!r}")
         return _scaled(system, rule, signal, sizes, output, hold, length, alpha)
     readout = _readout(C, system.order)
     errors, floors = [], []

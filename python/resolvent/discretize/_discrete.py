@@ -9,13 +9,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, as_number64, as_square
+from resolvent._arrays import Array, ArrayLike, ReadOnlyFields, as_number64, as_square
 from resolvent._html import table
 from resolvent.discretize._functions import phi_scalar
 from resolvent.discretize._rules import (
     EXPONENTIAL,
     RULES,
-    ReadOnlyFields,
     Rule,
     positive_steps,
     rule_weight,
@@ -217,6 +216,16 @@ def discretize(model: Model, step: ArrayLike, rule: Rule, *, alpha: float = 0.5)
     """
     name, weight = rule_weight(rule, alpha)
     steps = positive_steps(step)
+    result = _made(model, steps, name, weight)
+    for part in (result.A, result.B, result.B_next):
+        if part is not None and not np.isfinite(part).all():
+            raise _core.InvalidArgument(
+                f"step must give entries within the range of double, got step up to {steps.max():g}"
+            )
+    return result
+
+
+def _made(model: Model, steps: Array, name: str, weight: float) -> Discrete:
     if isinstance(model, DPLR):
         return _from_dplr(model, steps, name, weight)
     if isinstance(model, Diagonal):

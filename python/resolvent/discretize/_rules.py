@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, Literal, get_args
-
-import numpy as np
 
 from resolvent import _core
 from resolvent._arrays import (
@@ -13,7 +10,6 @@ from resolvent._arrays import (
     ArrayLike,
     as_real64,
     name_parameter,
-    read_only,
     real_parameter,
 )
 
@@ -43,18 +39,3 @@ def positive_steps(step: ArrayLike, name: str = "step") -> Array:
     if steps.size and steps.min() <= 0.0:
         raise _core.InvalidArgument(f"{name} must be positive, got {steps.min():g}")
     return steps
-
-
-class ReadOnlyFields:
-    """For frozen dataclasses: arrays stay read-only, in copies and after unpickling too."""
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, entry.name)
-            if isinstance(value, np.ndarray) and value.flags.writeable:
-                object.__setattr__(self, entry.name, read_only(value))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-        self.__post_init__()

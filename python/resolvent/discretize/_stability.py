@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,24 +12,23 @@ from resolvent import _core
 from resolvent._arrays import (
     Array,
     ArrayLike,
+    ReadOnlyFields,
     as_number,
     as_number64,
     as_square,
-    integer_parameter,
     name_parameter,
     positive_parameter,
-    real_parameter,
 )
 from resolvent._html import table
 from resolvent.discretize._rules import (
     EXPONENTIAL,
-    ReadOnlyFields,
     Rule,
     positive_steps,
     rule_weight,
 )
 from resolvent.hippo import System
 from resolvent.spectral import DPLR, Diagonal, eigenvalues
+from resolvent.spectral._regions import grid_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,36 +178,9 @@ def stability_region(
     array([1., 0., 1.])
     """
     name, weight = rule_weight(rule, alpha)
-    left, right, bottom, top = _box(box)
-    nx, ny = _points(points)
-    real, imag = np.linspace(left, right, nx), np.linspace(bottom, top, ny)
+    real, imag = grid_axes(box, points)
     growth = _core.discretize.growth(real, imag, name, weight)
     return StabilityRegion(real, imag, growth, name, weight)
-
-
-def _box(box: Any) -> tuple[float, float, float, float]:
-    try:
-        left, right, bottom, top = (real_parameter(edge, "box") for edge in box)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, _core.DtypeError):
-            raise
-        raise _core.ShapeMismatch(f"box must be (left, right, bottom, top), got {box!r}") from None
-    if not (-math.inf < left < right < math.inf and -math.inf < bottom < top < math.inf):
-        raise _core.InvalidArgument(
-            f"box must be (left, right, bottom, top) with left < right and bottom < top, "
-            f"got {box!r}"
-        )
-    return left, right, bottom, top
-
-
-def _points(points: Any) -> tuple[int, int]:
-    pair = points if isinstance(points, tuple | list) else (points, points)
-    if len(pair) != 2:
-        raise _core.ShapeMismatch(f"points must be an integer or (nx, ny), got {points!r}")
-    nx, ny = (integer_parameter(count, "points") for count in pair)
-    if min(nx, ny) < 2:
-        raise _core.InvalidArgument(f"points must be at least 2, got {points!r}")
-    return nx, ny
 
 
 # ---- limits ------------------------------------------------------------------------------------

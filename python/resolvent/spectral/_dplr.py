@@ -12,6 +12,7 @@ from resolvent import _core
 from resolvent._arrays import (
     Array,
     ArrayLike,
+    ReadOnlyFields,
     as_number,
     integer_parameter,
     name_parameter,
@@ -107,11 +108,31 @@ class DPLR:
                 f"got a real one at {int(np.argmin(self.multiplicity))}"
             )
         full = int(self.multiplicity.sum())
-        if self.order is not None and self.order != full:
+        if self.order not in (None, full):
             raise _core.InvalidArgument(
                 f"order must be {full} for these eigenvalues, got {self.order}"
             )
         object.__setattr__(self, "order", full)
+        self._check_system()
+
+    def _check_system(self) -> None:
+        """That the system's coordinates are this one's: N of them, and conjugate pairs if real."""
+        if self.system is None:
+            return
+        if self.system.order != self.order:
+            raise _core.ShapeMismatch(
+                f"system must be of order {self.order}, as the eigenvalues are; "
+                f"got order {self.system.order}"
+            )
+        if self.half or self.system._is_complex:
+            return
+        for name in ("eigenvalues", "P", "Q", "B"):
+            values, pairs = getattr(self, name), self._pairs
+            if not np.array_equal(values[values.shape[0] - pairs :], values[:pairs][::-1].conj()):
+                raise _core.InvalidArgument(
+                    f"{name} must end with the conjugates of its first {pairs} entries, the last "
+                    "first, for a real system; take system=None for other coordinates"
+                )
 
     @cached_property
     def multiplicity(self) -> Array:
@@ -184,7 +205,7 @@ class DPLR:
         >>> bool(np.allclose(d.inverse_transform(d.transform(C)), C))
         True
         """
-        rows = self._rows(C, "C", self._outer_size, real=self.half)
+        rows = self._rows(C, "C", self._outer_size, real=self._is_real)
         form = self._form
         if form is None:
             return self._reordered(rows)
@@ -233,7 +254,7 @@ class DPLR:
         -------
         ndarray, shape (..., M), complex
         """
-        rows = self._rows(x, "x", self._outer_size, real=self.half)
+        rows = self._rows(x, "x", self._outer_size, real=self._is_real)
         if self._form is None:
             return self._reordered(rows)
         weighted = rows.conj() / np.square(self._form.scale)  # V⁻¹ = V* S⁻²
@@ -257,6 +278,11 @@ class DPLR:
             return self._reordered(rows)
         result: Array = self.inverse_transform(rows.conj()).conj() * np.square(self._form.scale)
         return result
+
+    @property
+    def _is_real(self) -> bool:
+        """Whether the half stands for a real system, whose coordinates are real."""
+        return self.half and self.system is not None
 
     @property
     def _outer_size(self) -> int:
@@ -433,7 +459,7 @@ def _fourier_dplr(system: System) -> DPLR:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagonal:
+class Diagonal(ReadOnlyFields):
     """x' = diag(λ) x + B u, y = C x: a diagonal model; :func:`diagonal` makes the usual ones.
 
     Parameters
@@ -474,9 +500,14 @@ class Diagonal:
             C = as_number(self.C, "C").astype(np.complex128)
             if C.ndim == 0 or C.shape[-1] != count:
                 raise _core.ShapeMismatch(f"C must have shape (..., {count}), got {C.shape}")
+            _core.require_finite(C, "C")
             object.__setattr__(self, "C", read_only(C))
-        if self.order is None:
-            object.__setattr__(self, "order", int(self.multiplicity.sum()))
+        full = int(self.multiplicity.sum())
+        if self.order not in (None, full):
+            raise _core.InvalidArgument(
+                f"order must be {full} for these eigenvalues, got {self.order}"
+            )
+        object.__setattr__(self, "order", full)
 
     @property
     def multiplicity(self) -> Array:
@@ -516,7 +547,7 @@ def diagonal(order: int, kind: Kind, *, half: bool = False, sign: int = 1) -> Di
         (:func:`normal_spectrum`), by imaginary part descending.
     half : bool
         Keep one of each pair. Otherwise the pairs' conjugates follow, in the same order for lin,
-        inv, quad; descending for legs.
+        inv, quad; for legs the order of `normal_spectrum`.
     sign : {1, -1}
         Sign of the kept imaginary parts. Public code has both.
 
@@ -542,7 +573,7 @@ def diagonal(order: int, kind: Kind, *, half: bool = False, sign: int = 1) -> Di
     count = integer_parameter(order, "order")
     if count < 1:
         raise _core.InvalidArgument(f"order must be at least 1, got {count}")
-    if sign not in (1, -1):
+    if integer_parameter(sign, "sign") not in (1, -1):
         raise _core.InvalidArgument(f"sign must be 1 or -1, got {sign!r}")
     if kind == "real":
         if half:

@@ -6,21 +6,24 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, as_square, read_only
+from resolvent._arrays import Array, ArrayLike, ReadOnlyFields, as_square, read_only
 from resolvent._html import table
 from resolvent._warnings import IllConditionedWarning
 from resolvent.hippo import System
-from resolvent.spectral._dplr import DPLR
+from resolvent.spectral._dplr import DPLR, Diagonal
 from resolvent.spectral._normal import CASCADES, time_unit
 from resolvent.spectral._pade import pade_delay
 
 #: Decimal digits of double precision: its unit roundoff is half of eps.
 DIGITS = -math.log10(0.5 * np.finfo(np.float64).eps)
+
+#: What has a matrix A.
+Model: TypeAlias = System | DPLR | Diagonal | ArrayLike
 
 #: log10 of a condition number beyond which a dense computation only says "at least".
 _RESOLVED = DIGITS - 2.0
@@ -35,13 +38,18 @@ def frobenius(matrix: Array) -> float:
     return largest * float(np.linalg.norm(matrix / largest)) if largest > 0.0 else 0.0
 
 
-def as_matrix(value: System | ArrayLike, name: str = "A") -> Array:
-    """The matrix of a system, or a finite square matrix; complex128, C-contiguous."""
-    array = value.A if isinstance(value, System) else as_square(value, name)
+def as_matrix(value: Model, name: str = "A") -> Array:
+    """The matrix of a system or model, or a finite square matrix; complex128, C-contiguous."""
+    if isinstance(value, DPLR):
+        array = value.to_dense()
+    elif isinstance(value, Diagonal):
+        array = np.diag(value.eigenvalues)
+    else:
+        array = value.A if isinstance(value, System) else as_square(value, name)
     return np.ascontiguousarray(array, dtype=np.complex128)
 
 
-def _is_cascade(value: System | ArrayLike) -> bool:
+def _is_cascade(value: Model) -> bool:
     return isinstance(value, System) and value.measure in CASCADES
 
 
@@ -80,14 +88,14 @@ def _window_eigenvalues(system: System) -> Array:
     return values
 
 
-def _is_defective(value: System | ArrayLike) -> bool:
+def _is_defective(value: Model) -> bool:
     """Whether a triangular system has repeated eigenvalues: one eigenvector serves all of them."""
     if not isinstance(value, System) or value.measure not in CASCADES:
         return False
     return bool((np.diff(_cascade_eigenvalues(value)) == 0.0).any())
 
 
-def _require_diagonalizable(value: System | ArrayLike) -> None:
+def _require_diagonalizable(value: Model) -> None:
     if not _is_defective(value):
         return
     values = _cascade_eigenvalues(value)  # type: ignore[arg-type]
@@ -97,12 +105,12 @@ def _require_diagonalizable(value: System | ArrayLike) -> None:
     )
 
 
-def eigenvalues(A: System | ArrayLike) -> Array:
+def eigenvalues(A: Model) -> Array:
     """Eigenvalues of A itself.
 
     Parameters
     ----------
-    A : System, or array_like of shape (N, N)
+    A : System, DPLR, Diagonal, or array_like of shape (N, N)
 
     Returns
     -------
@@ -132,15 +140,15 @@ def eigenvalues(A: System | ArrayLike) -> Array:
 
 
 @overload
-def eigenvectors(A: System | ArrayLike, *, log: Literal[False] = False) -> Array: ...
+def eigenvectors(A: Model, *, log: Literal[False] = False) -> Array: ...
 @overload
-def eigenvectors(A: System | ArrayLike, *, log: Literal[True]) -> tuple[Array, Array]: ...
-def eigenvectors(A: System | ArrayLike, *, log: bool = False) -> Array | tuple[Array, Array]:
+def eigenvectors(A: Model, *, log: Literal[True]) -> tuple[Array, Array]: ...
+def eigenvectors(A: Model, *, log: bool = False) -> Array | tuple[Array, Array]:
     """Eigenvectors of A itself, as columns of unit 2-norm.
 
     Parameters
     ----------
-    A : System, or array_like of shape (N, N)
+    A : System, DPLR, Diagonal, or array_like of shape (N, N)
     log : bool
         Return the signs and the logarithms of the magnitudes, which do not underflow; for the
         triangular systems only.
@@ -185,7 +193,7 @@ def eigenvectors(A: System | ArrayLike, *, log: bool = False) -> Array | tuple[A
 
 
 @dataclass(frozen=True, eq=False)
-class Eigensystem:
+class Eigensystem(ReadOnlyFields):
     """Eigenvalues and eigenvectors; from :func:`eigensystem`.
 
     Attributes
@@ -220,12 +228,12 @@ class Eigensystem:
         return table("Eigensystem", rows)
 
 
-def eigensystem(A: System | ArrayLike) -> Eigensystem:
+def eigensystem(A: Model) -> Eigensystem:
     """Eigenvalues, eigenvectors and what is left of A v − λ v.
 
     Parameters
     ----------
-    A : System, or array_like of shape (N, N)
+    A : System, DPLR, Diagonal, or array_like of shape (N, N)
 
     Returns
     -------
@@ -246,7 +254,7 @@ def eigensystem(A: System | ArrayLike) -> Eigensystem:
         values, vectors = eigenvalues(A), eigenvectors(A)
         method = "closed form"
     else:
-        values, vectors, _ = _core.spectral.eigensystem(matrix)
+        values, vectors = _core.spectral.eigensystem(matrix)
         method = "dense"
     size = float(np.linalg.norm(matrix, 2))
     left = np.linalg.norm(matrix @ vectors - vectors * values, axis=0)
@@ -255,7 +263,7 @@ def eigensystem(A: System | ArrayLike) -> Eigensystem:
 
 
 @dataclass(frozen=True, eq=False)
-class Conditioning:
+class Conditioning(ReadOnlyFields):
     """How far eigenvalues and a change to eigenvectors can be trusted; from :func:`conditioning`.
 
     Attributes
@@ -274,7 +282,7 @@ class Conditioning:
     digits : float
         Decimal digits that survive a change to eigenvector coordinates in double precision.
     method : str
-        "closed form", "unitary" or "dense".
+        "closed form", "unitary", "scaled unitary" or "dense".
     lower_bound : bool
         True where a dense computation can only say that the condition is at least this.
     """
@@ -319,14 +327,14 @@ class Conditioning:
         return table("Conditioning of the eigenvectors", rows)
 
 
-def conditioning(A: System | DPLR | ArrayLike) -> Conditioning:
+def conditioning(A: Model) -> Conditioning:
     """Condition numbers of the eigenvectors and eigenvalues, and the digits that they cost.
 
     Parameters
     ----------
     A : System, DPLR, or array_like of shape (N, N)
-        A DPLR is asked about its own change of coordinates, which is unitary in the orthonormal
-        normalisations.
+        A DPLR is asked about its own change of coordinates and its normal part, not about
+        diag(λ) − P Q*; the change is unitary in the orthonormal normalisations.
 
     Returns
     -------
@@ -346,7 +354,7 @@ def conditioning(A: System | DPLR | ArrayLike) -> Conditioning:
     'About 11.1 of 16.0 digits survive (condition number 10^4.9).'
     """
     if isinstance(A, DPLR):
-        return _unitary_conditioning(A)
+        return _coordinate_conditioning(A)
     if isinstance(A, System) and _is_cascade(A):
         return _cascade_conditioning(A)
     matrix = as_matrix(A)
@@ -385,11 +393,27 @@ def _made(
     )
 
 
-def _unitary_conditioning(form: DPLR) -> Conditioning:
+def _coordinate_conditioning(form: DPLR) -> Conditioning:
+    """Of V = S Q: 1 for all that counts where the diagonal S is a multiple of I."""
+    values = form.expand().eigenvalues.copy()
     scale = np.ones(1) if form._form is None else form._form.scale
-    condition = math.log10(scale.max() / scale.min())
-    values = form.expand().eigenvalues
-    return _made(condition, values.copy(), np.zeros(values.size), 0.0, 1.0, "unitary")
+    if scale.min() == scale.max():
+        return _made(0.0, values, np.zeros(values.size), 0.0, 1.0, "unitary")
+    unitary = form.expand().eigenvectors() / scale[:, np.newaxis]
+    lengths = np.linalg.norm(unitary * scale[:, np.newaxis], axis=0)
+    inverse_lengths = np.linalg.norm(unitary / scale[:, np.newaxis], axis=0)
+    singular = np.linalg.svd(unitary * scale[:, np.newaxis] / lengths, compute_uv=False)
+    normal = (unitary * values) @ unitary.conj().T * (scale[:, np.newaxis] / scale)
+    size = frobenius(normal)
+    departure = math.sqrt(max(0.0, size**2 - float(np.sum(np.abs(values) ** 2))))
+    return _made(
+        math.log10(singular[0] / singular[-1]),
+        values,
+        np.log10(lengths * inverse_lengths),
+        departure,
+        size,
+        "scaled unitary",
+    )
 
 
 def _cascade_conditioning(system: System) -> Conditioning:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, as_real64, name_parameter, read_only
+from resolvent._arrays import Array, ArrayLike, ReadOnlyFields, as_real64, name_parameter, read_only
 from resolvent._html import table
 from resolvent.hippo import System
 from resolvent.hippo._system import require_system
@@ -19,7 +19,7 @@ CASCADES = ("legs", "lagt", "glagt", "malmquist")
 
 
 @dataclass(frozen=True, eq=False)
-class NormalSpectrum:
+class NormalSpectrum(ReadOnlyFields):
     """Eigenvalues and weights of the normal part of A; from :func:`normal_spectrum`.
 
     Attributes
@@ -91,7 +91,7 @@ def normal_spectrum(system: System) -> NormalSpectrum:
     Raises
     ------
     InvalidArgument
-        For another measure.
+        For another measure, and for poles outside 1e-152 … 1e152.
 
     Notes
     -----

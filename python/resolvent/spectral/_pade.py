@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, as_number, as_real64, integer_parameter
+from resolvent._arrays import Array, ArrayLike, as_number64, as_real64, integer_parameter
 from resolvent._html import table
 from resolvent.hippo import system as hippo_system
 
@@ -62,7 +62,7 @@ class PadeDelay:
         return scaled(self.numerator), scaled(self.denominator)
 
     def __call__(self, s: ArrayLike) -> Array:
-        """The value at complex frequencies, by Horner's rule in double precision.
+        """The value at complex frequencies.
 
         Parameters
         ----------
@@ -72,20 +72,21 @@ class PadeDelay:
         Returns
         -------
         ndarray, complex, of the shape of `s`
-            Relative error about N eps times Σ|c_i s^i|/|Σ c_i s^i|.
-        """
-        at = as_number(s, "s").astype(np.complex128)
-        _core.require_finite(at, "s")
-        # In powers of sw the coefficients fall off like 1/i!, so none over- or underflows.
-        turned = at * float(self.window)
-        upper, lower = (
-            np.polynomial.polynomial.polyval(turned, self._normalized(part))
-            for part in (self.numerator, self.denominator)
-        )
-        return np.asarray(upper / lower)
+            C (sI − A)⁻¹ B of LegT by its tridiagonal inverse, O(N) per value: on the imaginary axis
+            correct to about 12 digits at N = 200, where the polynomials' terms cancel beyond all.
 
-    def _normalized(self, coefficients: Sequence[Fraction]) -> list[float]:
-        return [float(c / self.window**i) for i, c in enumerate(coefficients)]
+        Raises
+        ------
+        InvalidArgument
+            At a pole.
+        """
+        at = as_number64(s, "s").astype(np.complex128)
+        system = hippo_system("legt", self.order, window=float(self.window))
+        read_out = self.to_state_space()[2]
+        values = [
+            read_out @ system.solve(1.0 / z, system.B) / z if z != 0.0 else 1.0 for z in at.ravel()
+        ]
+        return np.array(values, np.complex128).reshape(at.shape)
 
     def poles(self) -> Array:
         """Roots of the denominator: the eigenvalues of LegT's A. Complex, shape (N,).
@@ -192,10 +193,12 @@ def pade_delay(order: int, window: int | str | float | Fraction = 1) -> PadeDela
 def _as_fraction(window: Any) -> Fraction:
     try:
         delay = Fraction(window.item() if isinstance(window, np.generic) else window)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
         raise _core.InvalidArgument(f"window must be a positive number, got {window!r}") from None
     if delay <= 0:
         raise _core.InvalidArgument(f"window must be positive, got {window!r}")
+    if not Fraction(1, 10**300) <= delay <= 10**300:
+        raise _core.InvalidArgument(f"window must lie in [1e-300, 1e300], got {window!r}")
     return delay
 
 

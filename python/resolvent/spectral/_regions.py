@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from resolvent import _core
 from resolvent._arrays import (
     Array,
     ArrayLike,
+    ReadOnlyFields,
     as_real64,
     integer_parameter,
     positive_parameter,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def grid_axes(box: ArrayLike, points: int | tuple[int, int]) -> tuple[Array, Array]:
+def grid_axes(box: ArrayLike, points: int | Sequence[int]) -> tuple[Array, Array]:
     """The real and imaginary parts of a grid on a box (left, right, bottom, top)."""
     edges = as_real64(box, "box")
     if edges.shape != (4,):
@@ -35,7 +37,7 @@ def grid_axes(box: ArrayLike, points: int | tuple[int, int]) -> tuple[Array, Arr
         raise _core.InvalidArgument(
             f"box must have left < right and bottom < top, got {(left, right, bottom, top)}"
         )
-    pair = points if isinstance(points, tuple) else (points, points)
+    pair = points if isinstance(points, Sequence) else (points, points)
     if len(pair) != 2:
         raise _core.ShapeMismatch(f"points must be an integer or two of them, got {points!r}")
     across, up = (integer_parameter(count, "points") for count in pair)
@@ -45,7 +47,7 @@ def grid_axes(box: ArrayLike, points: int | tuple[int, int]) -> tuple[Array, Arr
 
 
 @dataclass(frozen=True, eq=False)
-class Pseudospectrum:
+class Pseudospectrum(ReadOnlyFields):
     """σ_min(zI − A) on a grid; from :func:`pseudospectrum`.
 
     Attributes
@@ -95,7 +97,7 @@ class Pseudospectrum:
 def pseudospectrum(
     A: System | ArrayLike,
     box: ArrayLike | None = None,
-    points: int | tuple[int, int] = 100,
+    points: int | Sequence[int] = 100,
     *,
     tolerance: float = 1e-8,
 ) -> Pseudospectrum:
@@ -116,8 +118,8 @@ def pseudospectrum(
     Pseudospectrum
         Relative error about `tolerance`, but for a Schur form's absolute error, some floor; a
         triangular A is used as it is, and its values are right far below the floor. Values under
-        10⁻¹⁵⁰ ‖A‖ are 0. One Schur form, O(N³), then per point some twenty Lanczos steps of O(N²);
-        more, where singular values crowd together.
+        about 10⁻⁷⁷ ‖A‖ are 0. One Schur form, O(N³), then per point some twenty Lanczos steps of
+        O(N²); more, where singular values crowd together.
 
     References
     ----------
@@ -158,7 +160,7 @@ def _box_around(values: Array) -> tuple[float, float, float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class NumericalRange:
+class NumericalRange(ReadOnlyFields):
     """The boundary of W(A) = {x*Ax : ‖x‖ = 1}; from :func:`numerical_range`.
 
     Attributes
@@ -217,7 +219,8 @@ def numerical_range(A: System | ArrayLike, points: int = 128) -> NumericalRange:
     Returns
     -------
     NumericalRange
-        Every point to about N eps ‖A‖. One Hermitian eigenproblem for each direction, O(N³).
+        Every point to about N eps ‖A‖. One Hermitian eigenproblem, O(N³), for each direction and
+        some 200 more for the radius.
 
     References
     ----------
@@ -251,11 +254,11 @@ def _greatest_support(matrix: Array, angles: Array, support: Array) -> float:
     """max_θ h(θ) = max |W(A)|, refined around the directions of the grid where it is greatest."""
     best = float(support.max())
     width = 2.0 * np.pi / angles.size
-    for start in angles[np.argsort(-support, kind="stable")[:3]]:
+    for start in angles[np.argsort(-support, kind="stable")[:2]]:
         middle, reach = float(start), width
-        for _ in range(8):
-            near = middle + np.linspace(-reach, reach, 17)
+        for _ in range(11):
+            near = middle + np.linspace(-reach, reach, 9)
             _, values = _core.spectral.numerical_range(matrix, near)
-            middle, reach = float(near[np.argmax(values)]), reach / 8.0
+            middle, reach = float(near[np.argmax(values)]), reach / 4.0
             best = max(best, float(values.max()))
     return best

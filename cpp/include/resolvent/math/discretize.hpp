@@ -111,6 +111,12 @@ RESOLVENT_HD inline ComplexPair<T> phi(int k, ComplexPair<T> z) {
   if (k == 0) return exp(z);
   if (k > 1 && magnitude(z) <= phi_series_radius<T>(k)) return phi_series(k, z);
   if (z.re == T(0) && z.im == T(0)) return {T(1), T(0)};
+  if (z.re > T(700)) {  // e^z/z^k, where e^z alone may overflow
+    const ComplexPair<T> root = exp(T(0.5) * z);
+    ComplexPair<T> value = root;
+    for (int j = 0; j < k; ++j) value = value / z;
+    return root * value;
+  }
   ComplexPair<T> value = expm1(z) / z;
   T inverse = T(1);
   for (int j = 1; j < k; ++j) {

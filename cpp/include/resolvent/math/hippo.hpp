@@ -69,8 +69,8 @@ RESOLVENT_HD inline T legendre_shift(T n) {
 /// Jacobi matrix J. With δ = 1 − ρ and F for e^{tA} nothing is left that cancels as δ → 0:
 ///   α_n F_{n+1,k} = α_{k−1}F_{n,k−1} + α_k F_{n,k+1} − α_{n−1}F_{n−1,k}
 ///                   − δ(α_{k−1}F_{n,k−1} + ½F_{nk} + α_k F_{n,k+1} + J_{nk}),
-/// all but the last term, which only k = n and k = n−1 have. For the rows of e^{tA} itself there is no
-/// such term.
+/// all but the last term, which only k = n and k = n−1 have. For the rows of e^{tA} itself there is
+/// no such term.
 template <class T>
 RESOLVENT_HD inline T dilation_step(T delta, T left, T right, T below, const T* row, T previous) {
   const T neighbours = left * row[-1] + right * row[1];

@@ -6,12 +6,10 @@
 namespace resolvent::spectral {
 
 /// Eigenvalues by real part descending, then imaginary part descending; unit eigenvectors as
-/// columns in that order, the entry of largest modulus real and positive; and
-/// ‖Av − λv‖/‖A‖_F of each.
+/// columns in that order, the entry of largest modulus real and positive.
 struct Eigensystem {
   Vector<Complex> values;
   Matrix<Complex> vectors;
-  Vector<double> residuals;
 };
 
 /// The eigensystem of a dense matrix, by Eigen's QR algorithm (the real one where A is real, so

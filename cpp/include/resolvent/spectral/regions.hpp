@@ -11,10 +11,10 @@ namespace resolvent::spectral {
 ///
 /// One Schur form A = U T U* (none for a triangular A, whose entries are used as they are), then
 /// for each point the Lanczos process for ((zI − T)*(zI − T))⁻¹ by two triangular solves per step,
-/// until two steps change the Ritz value by less than `tolerance` relative (Trefethen & Embree
-/// 2005, §39). O(N³) once and O(N²) per step and point, points in groups that share the loads of T.
-/// Below eps·‖A‖ a value says only that z is an eigenvalue to working precision; below
-/// 1e-150·‖A‖ it is 0.
+/// until the residual of the largest Ritz value is below `tolerance` relative, or rounding lets it
+/// fall no further (Trefethen & Embree 2005, §39). O(N³) once and O(N²) per step and point, points
+/// in groups that share the loads of T. Below eps·‖A‖ a value says only that z is an eigenvalue to
+/// working precision; below about 1e-77·‖A‖ it is 0.
 void pseudospectrum(ConstRows<Complex> A, std::span<const double> re, std::span<const double> im,
                     double tolerance, Rows<double> out);
 
