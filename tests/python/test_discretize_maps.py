@@ -881,3 +881,16 @@ def test_columns_of_the_input_are_independent(rule, b):
         assert_within(both.B[:, k], one.B, bound)
         if rule == "foh":
             assert_within(both.B_next[:, k], one.B_next, bound)
+
+
+@pytest.mark.parametrize("order", [0, 1, 5])
+def test_phi_of_one_entry_of_every_size(order):
+    """From subnormal numbers to 30, in parts of very different sizes."""
+    sizes = np.array([5e-324, 1e-310, 2.3e-308, 1e-200, 1e-155, 1e-16, 1e-3, 1.0, 30.0])
+    points = np.concatenate([(s * np.array([1, -1, 1j, -1j])) for s in sizes])
+    points = np.concatenate([points, sizes[:-1] - 30j, 30.0 - 1j * sizes, -30.0 + 1j * sizes])
+    for z in (points, points.real):
+        result = rv.discretize.phi(z[:, None, None], order)[:, 0, 0]
+        scalar = rv.discretize.phi_scalar(z, order)
+        size = 1.0 + np.abs(np.exp(z)) + np.abs(scalar)
+        assert_within(result, scalar, 64 * EPS * (1 + np.abs(z)) * size)

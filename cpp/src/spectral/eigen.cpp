@@ -147,10 +147,9 @@ struct Ordered {
 double log10_of(const Scaled& s) { return s.log_magnitude() / std::numbers::ln10; }
 
 /// From the largest eigenvalue of A*A, which squaring does not harm.
-template <class MatrixType>
-double largest_singular_value(const MatrixType& A) {
-  const MatrixType square = A.adjoint() * A;
-  const Eigen::SelfAdjointEigenSolver<MatrixType> solver(square, Eigen::EigenvaluesOnly);
+double largest_singular_value(const Eigen::MatrixXcd& A) {
+  const Eigen::MatrixXcd square = A.adjoint() * A;
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXcd> solver(square, Eigen::EigenvaluesOnly);
   require_success(solver, A.rows());
   return std::sqrt(solver.eigenvalues().maxCoeff());
 }
@@ -226,8 +225,9 @@ TriangularVectors triangular_vectors(const hippo::System& system, bool with_cond
     }
   }
   result.log10_matrix_condition =
-      std::log10(largest_singular_value(Eigen::MatrixXd(result.vectors))) +
-      std::log10(largest_singular_value(inverse)) + static_cast<double>(shift) * std::log10(2.0);
+      std::log10(largest_singular_value(result.vectors.cast<Complex>())) +
+      std::log10(largest_singular_value(inverse.cast<Complex>())) +
+      static_cast<double>(shift) * std::log10(2.0);
   return result;
 }
 

@@ -1,6 +1,6 @@
 #include "resolvent/spectral/normal.hpp"
 
-#include <Eigen/SVD>
+#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -301,44 +301,42 @@ void NormalForm::make_cascade(const System& system) {
   B_ = (b * (drive / unit)).cast<Complex>();
 }
 
-/// K_nk = ∓r_n r_k/w (− below the diagonal) for odd n + k, 0 otherwise: [[0, −Mᵀ], [M, 0]] on the
-/// even and odd coefficients. From M = U Σ Wᵀ follow the eigenvectors (w_j, −iu_j)/√2 of iσ_j, and
-/// for an odd order one of 0.
+/// K_nk = ∓r_n r_k/w (− below the diagonal) for odd n + k, 0 otherwise: K = [[0, −Mᵀ], [M, 0]] on
+/// the even and odd coefficients. An eigenvector (w, u) of the symmetric S = [[0, Mᵀ], [M, 0]] for
+/// σ gives the eigenvector (w, −iu) of K for iσ.
 void NormalForm::make_window(const System& system) {
   const Index N = order_;
-  const Index odd = N / 2;
-  const Index even = N - odd;
+  const Index kept = (N + 1) / 2;
   const double unit = system.unit();
   scale_ = scale_from_orthonormal(system);
   const auto r = [](Index n) { return std::sqrt(static_cast<double>(2 * n + 1)); };
-  Eigen::MatrixXd M(odd, even);
-  for (Index o = 0; o < odd; ++o) {
-    for (Index e = 0; e < even; ++e) {
-      M(o, e) = (e <= o ? -1.0 : 1.0) * r(2 * o + 1) * r(2 * e) / unit;
+  Eigen::MatrixXd S = Eigen::MatrixXd::Zero(N, N);
+  for (Index odd = 1; odd < N; odd += 2) {
+    for (Index even = 0; even < N; even += 2) {
+      S(odd, even) = S(even, odd) = (even < odd ? -1.0 : 1.0) * r(odd) * r(even) / unit;
     }
   }
-  Eigen::MatrixXd U = Eigen::MatrixXd::Zero(odd, even);
-  Eigen::MatrixXd W = Eigen::MatrixXd::Ones(even, even);
-  mu_ = Vector<double>::Zero(even);
-  if (odd > 0) {
-    const Eigen::BDCSVD<Eigen::MatrixXd> svd(M, Eigen::ComputeFullU | Eigen::ComputeFullV);
-    mu_.head(odd) = svd.singularValues();
-    U.leftCols(odd) = svd.matrixU();
-    W = svd.matrixV();
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(S);
+  require<NotConverged>(solver.info() == Eigen::Success,
+                        "the symmetric eigensolver did not converge for order ", N);
+  mu_ = solver.eigenvalues().tail(kept).reverse();
+  Q_.resize(N, kept);
+  for (Index j = 0; j < kept; ++j) {
+    const Vector<double> v = solver.eigenvectors().col(N - 1 - j);
+    for (Index n = 0; n < N; ++n) Q_(n, j) = n % 2 == 0 ? Complex(v[n]) : Complex(0.0, -v[n]);
   }
-  Q_.resize(N, even);
-  for (Index j = 0; j < even; ++j) {
-    const double size = j < odd ? 1.0 / std::numbers::sqrt2 : 1.0;
-    for (Index e = 0; e < even; ++e) Q_(2 * e, j) = size * W(e, j);
-    for (Index o = 0; o < odd; ++o) Q_(2 * o + 1, j) = Complex(0.0, -size * U(o, j));
+  if (N % 2 == 1) {  // the eigenvalue 0, whose eigenvector is even
+    mu_[kept - 1] = 0.0;
+    for (Index n = 1; n < N; n += 2) Q_(n, kept - 1) = 0.0;
+    Q_.col(kept - 1).normalize();
   }
   Matrix<Complex> ends(N, 2);  // r and (−1)ⁿr
   for (Index n = 0; n < N; ++n) ends.row(n) << r(n), (n % 2 == 0 ? r(n) : -r(n));
-  for (Index j = 0; j < even; ++j) {
+  for (Index j = 0; j < kept; ++j) {
     const Complex image = Q_.col(j).dot(ends.col(0));
     const double size = std::abs(image);
     if (size > 0.0) Q_.col(j) *= image / size;
-    if (j == odd) Q_.col(j).imag().setZero();
+    if (mu_[j] == 0.0) Q_.col(j).imag().setZero();
   }
   const Matrix<Complex> images = Q_.adjoint() * ends;
   P_ = images / std::sqrt(2.0 * unit);

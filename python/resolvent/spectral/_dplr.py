@@ -404,7 +404,7 @@ def dplr(system: System, *, half: bool = False) -> DPLR:
     ----------
     system : System
         legs, lagt, glagt, malmquist (rank 1: by the phase equation, with no eigensolver), fout
-        (rank 1), legt and lmu (rank 2: one singular value decomposition of half the order).
+        (rank 1), legt and lmu (rank 2: one symmetric eigenproblem).
     half : bool
         Keep one of each conjugate pair, the one with positive imaginary part, and after them the
         real eigenvalues (one for odd orders; two for even orders of fout). Real systems only.
@@ -415,7 +415,7 @@ def dplr(system: System, *, half: bool = False) -> DPLR:
         Eigenvalues by imaginary part descending. Nothing is clipped, and the phases of the
         eigenvectors are fixed: q_j* b > 0 with b the vector of the rank-one part, so B is real and
         positive for legs, lagt, malmquist and fout; for legt and lmu q_j* B > 0. O(N) for legs and
-        lagt, O(N²) for other poles, O(N³)/8 for legt.
+        lagt, O(N²) for other poles, O(N³) for legt.
 
     Raises
     ------

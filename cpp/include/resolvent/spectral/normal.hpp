@@ -64,7 +64,7 @@ NormalSpectrum normal_spectrum(const hippo::System& system);
 class NormalForm {
  public:
   /// legs, lagt, glagt, malmquist (rank 1, O(N) where `normal_spectrum` is), fout (rank 1, O(N)),
-  /// legt (rank 2, one singular value decomposition of order N/2). Throws `InvalidArgument` for
+  /// legt (rank 2, one symmetric eigenproblem, O(N³)). Throws `InvalidArgument` for
   /// other measures and for the complex normalisation.
   explicit NormalForm(const hippo::System& system);
 
