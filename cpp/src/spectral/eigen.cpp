@@ -184,7 +184,9 @@ Vector<Complex> eigenvalues(ConstRows<Complex> A) {
 
 TriangularVectors triangular_vectors(const hippo::System& system, bool with_condition) {
   const Ordered ordered(system);
-  const auto& [poles, scale, order] = ordered;
+  const Vector<double>& poles = ordered.poles;
+  const Vector<double>& scale = ordered.scale;
+  const std::vector<Index>& order = ordered.order;
   const Index N = poles.size();
   for (Index i = 0; i < N; ++i) {
     require(!ordered.is_repeated(i), "this system is defective: the eigenvalue ",
