@@ -138,22 +138,25 @@ math::Phase<double> PhaseFunction::operator()(double mu) const {
   return phase;
 }
 
-double PhaseFunction::excess(double mu, Index j, const math::Phase<double>& phase) const {
+PhaseFunction::Residual PhaseFunction::residual(double mu, Index j) const {
   const Index turns = order_ - 1 - 2 * j;
   if (kind_ == Kind::legs) {
-    return is_far(j) ? static_cast<double>(2 * j + 1) * pi - phase.complement
-                     : phase.value - static_cast<double>(turns) * pi;
+    const math::Phase<double> phase = math::legs_phase(order_, mu);
+    return {is_far(j) ? static_cast<double>(2 * j + 1) * pi - phase.complement
+                      : phase.value - static_cast<double>(turns) * pi,
+            phase.slope};
   }
   // Between two distant groups of poles Φ hardly differs from a multiple of π: what it differs by
   // is summed without it.
   Index below = 0;
-  Sum rest;
+  Sum rest, slope;
   for (const double pole : poles_) {
     const bool passed = pole <= mu;
     below += passed ? 1 : 0;
     rest.add(passed ? -2.0 * std::atan2(pole, mu) : 2.0 * std::atan2(mu, pole));
+    slope.add(math::pole_slope(pole, mu));
   }
-  return static_cast<double>(below - turns) * pi + rest.value();
+  return {static_cast<double>(below - turns) * pi + rest.value(), slope.value()};
 }
 
 double PhaseFunction::guess(Index j, double low, double high) const {
@@ -181,11 +184,10 @@ double PhaseFunction::root(Index j) const {
   constexpr int kSteps = 200;
   double mu = guess(j, low, high);
   for (int i = 0; i < kSteps; ++i) {
-    const math::Phase<double> phase = positive(mu);
-    const double above = excess(mu, j, phase);
-    (above > 0.0 ? high : low) = mu;
+    const auto [excess, slope] = residual(mu, j);
+    (excess > 0.0 ? high : low) = mu;
     // Far out Nπ − Φ is close to a multiple of 1/μ, so that is what the step is taken in.
-    const double share = above / (mu * phase.slope);
+    const double share = excess / (mu * slope);
     double next = is_far(j) ? mu / (1.0 + share) : mu * (1.0 - share);
     if (std::abs(share) < kEnough) return next;
     if (!(next > low && next < high)) next = std::sqrt(low) * std::sqrt(high);

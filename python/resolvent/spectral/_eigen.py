@@ -90,7 +90,7 @@ def _window_eigenvalues(system: System) -> Array:
 
 def _is_defective(value: Model) -> bool:
     """Whether a triangular system has repeated eigenvalues: one eigenvector serves all of them."""
-    if not isinstance(value, System) or value.measure not in CASCADES:
+    if not isinstance(value, System) or not _is_cascade(value):
         return False
     return bool((np.diff(_cascade_eigenvalues(value)) == 0.0).any())
 

@@ -20,16 +20,20 @@ struct Phase {
   T slope;
 };
 
-/// The contribution of one pole p > 0 to the phase at μ ≥ 0.
+/// The slope 2p/(p² + μ²) of the phase of one pole p > 0 at μ ≥ 0.
 template <class T>
-RESOLVENT_HD inline Phase<T> pole_phase(T pole, T mu) {
-  const T value = T(2) * std::atan2(mu, pole);
-  const T complement = T(2) * std::atan2(pole, mu);
+RESOLVENT_HD inline T pole_slope(T pole, T mu) {
   // Divided first, so that neither square can overflow.
   const T ratio = pole > mu ? mu / pole : pole / mu;
   const T larger = pole > mu ? pole : mu;
   const T share = pole > mu ? T(1) : ratio;  // pole/larger
-  return {value, complement, T(2) * share / (larger * (T(1) + ratio * ratio))};
+  return T(2) * share / (larger * (T(1) + ratio * ratio));
+}
+
+/// The contribution of one pole p > 0 to the phase at μ ≥ 0.
+template <class T>
+RESOLVENT_HD inline Phase<T> pole_phase(T pole, T mu) {
+  return {T(2) * std::atan2(mu, pole), T(2) * std::atan2(pole, mu), pole_slope(pole, mu)};
 }
 
 /// Σ of the boundary terms at x of the midpoint Euler–Maclaurin formula for the phase of LegS.

@@ -31,8 +31,12 @@ class PhaseFunction {
   enum class Kind { legs, equal, general };
 
   math::Phase<double> positive(double mu) const;
-  /// Φ(μ) − (N−1−2j)π, in the form that cancels least.
-  double excess(double mu, Index j, const math::Phase<double>& phase) const;
+  struct Residual {
+    double excess;  ///< Φ(μ) − (N−1−2j)π, in the form that cancels least
+    double slope;
+  };
+
+  Residual residual(double mu, Index j) const;
   double guess(Index j, double low, double high) const;
   /// Whether the complement of the phase is smaller than the phase at root j.
   bool is_far(Index j) const { return 2 * j + 1 < order_ - 1 - 2 * j; }
