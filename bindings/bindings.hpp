@@ -11,5 +11,7 @@ void bind_arrays(pybind11::module_& m);
 void bind_hippo(pybind11::module_& m);
 void bind_spectral(pybind11::module_& m);
 void bind_discretize(pybind11::module_& m);
+void bind_ssm(pybind11::module_& m);
+void bind_rational(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

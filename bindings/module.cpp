@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bindings.hpp"
+#include "resolvent/core/fft.hpp"
 #include "resolvent/core/threads.hpp"
 #include "resolvent/core/version.hpp"
 
@@ -33,6 +34,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("isa") = RESOLVENT_ISA_LEVEL;
   m.attr("compiler") = compiler();
   m.attr("eigen") = eigen_version();
+  m.attr("fft") = resolvent::fft_library();
   rb::bind_errors(m);
   m.def("set_threads", &resolvent::set_threads, py::arg("count"));
   m.def("get_threads", &resolvent::get_threads);
@@ -40,4 +42,6 @@ PYBIND11_MODULE(_core, m) {
   rb::bind_hippo(m);
   rb::bind_spectral(m);
   rb::bind_discretize(m);
+  rb::bind_ssm(m);
+  rb::bind_rational(m);
 }

@@ -53,6 +53,17 @@ Rows<T> rows_of(Array<T>& a, Index columns) {
   return {a.mutable_data(), columns == 0 ? 0 : a.size() / columns, columns};
 }
 
+/// An array of two axes as rows.
+template <class T>
+ConstRows<T> rows_in(const Array<T>& a) {
+  return {a.data(), a.shape(0), a.shape(1)};
+}
+
+template <class T>
+Rows<T> rows_out(Array<T>& a) {
+  return {a.mutable_data(), a.shape(0), a.shape(1)};
+}
+
 /// The shape with its last axis replaced.
 std::vector<py::ssize_t> with_last_axis(std::vector<py::ssize_t> shape, Index size);
 

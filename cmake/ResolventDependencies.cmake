@@ -22,6 +22,12 @@ FetchContent_Declare(pybind11
   DOWNLOAD_EXTRACT_TIMESTAMP OFF
   FIND_PACKAGE_ARGS 2.13 CONFIG)
 
+FetchContent_Declare(FFTW
+  URL https://www.fftw.org/fftw-3.3.10.tar.gz
+  URL_HASH SHA256=56c932549852cddcfafdab3820b0200c7742675be92179e59e6215b340e26467
+  DOWNLOAD_EXTRACT_TIMESTAMP OFF
+  FIND_PACKAGE_ARGS MODULE)
+
 # A fetched Eigen is only its headers to us: no tests, no documentation.
 function(resolvent_find_eigen)
   set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
@@ -31,6 +37,40 @@ function(resolvent_find_eigen)
   FetchContent_MakeAvailable(Eigen3)
 endfunction()
 resolvent_find_eigen()
+
+# A fetched FFTW is built twice, once per precision, as static libraries.
+function(resolvent_find_fftw)
+  find_package(FFTW MODULE QUIET)
+  if(FFTW_FOUND)
+    return()
+  endif()
+  FetchContent_GetProperties(FFTW)
+  if(NOT fftw_POPULATED)
+    FetchContent_Populate(FFTW)
+  endif()
+  set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
+  set(CMAKE_POLICY_VERSION_MINIMUM 3.5)
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+  set(BUILD_SHARED_LIBS OFF)
+  set(BUILD_TESTS OFF)
+  foreach(precision double float)
+    set(ENABLE_FLOAT OFF)
+    set(library fftw3)
+    if(precision STREQUAL "float")
+      set(ENABLE_FLOAT ON)
+      set(library fftw3f)
+    endif()
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+      set(ENABLE_SSE2 ON)
+      set(ENABLE_AVX ON)
+      set(ENABLE_AVX2 ON)
+    endif()
+    add_subdirectory(${fftw_SOURCE_DIR} ${fftw_BINARY_DIR}/${precision} EXCLUDE_FROM_ALL)
+    target_include_directories(${library} INTERFACE $<BUILD_INTERFACE:${fftw_SOURCE_DIR}/api>)
+    add_library(FFTW::${precision} ALIAS ${library})
+  endforeach()
+endfunction()
+resolvent_find_fftw()
 
 if(RESOLVENT_BUILD_TESTS)
   FetchContent_MakeAvailable(Catch2)

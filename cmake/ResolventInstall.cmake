@@ -7,6 +7,12 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/resolvent)
 
 install(TARGETS resolvent_core EXPORT resolventTargets COMPONENT cpp
   FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT cpp)
+# A fetched FFTW goes along; an installed one is looked for again.
+set(RESOLVENT_FFTW_INSIDE OFF)
+if(TARGET fftw3)
+  set(RESOLVENT_FFTW_INSIDE ON)
+  install(TARGETS fftw3 fftw3f EXPORT resolventTargets COMPONENT cpp)
+endif()
 install(EXPORT resolventTargets NAMESPACE resolvent:: DESTINATION ${package_dir} COMPONENT cpp)
 
 configure_package_config_file(
@@ -16,4 +22,5 @@ write_basic_package_version_file(resolventConfigVersion.cmake COMPATIBILITY Same
 install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/resolventConfig.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/resolventConfigVersion.cmake
+  ${CMAKE_CURRENT_LIST_DIR}/FindFFTW.cmake
   DESTINATION ${package_dir} COMPONENT cpp)

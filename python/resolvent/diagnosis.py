@@ -24,6 +24,7 @@ class Doctor:
     threads: int
     compiler: str
     eigen: str
+    fft: str
     python: str
     numpy: str
     platform: str
@@ -67,6 +68,7 @@ def doctor() -> Doctor:
         threads=_core.get_threads(),
         compiler=_core.compiler,
         eigen=_core.eigen,
+        fft=_core.fft,
         python=sys.version.split()[0],
         numpy=np.__version__,
         platform=platform.platform(),

@@ -5,12 +5,15 @@ import numpy.typing as npt
 
 from . import discretize as discretize
 from . import hippo as hippo
+from . import rational as rational
 from . import spectral as spectral
+from . import ssm as ssm
 
 __version__: str
 isa: str
 compiler: str
 eigen: str
+fft: str
 
 class ResolventError(Exception): ...
 class InvalidArgument(ResolventError, ValueError): ...
