@@ -23,6 +23,7 @@ from resolvent._core import (
 )
 
 from resolvent import discretize, hippo, spectral  # isort: skip
+from resolvent import rational, ssm  # isort: skip
 from resolvent._threads import set_threads
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
 from resolvent.diagnosis import Doctor, doctor
@@ -43,8 +44,10 @@ __all__ = [
     "doctor",
     "get_threads",
     "hippo",
+    "rational",
     "set_threads",
     "spectral",
+    "ssm",
 ]
 
 # Errors and warnings are named, pickled and documented by where users find them.

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["IllConditionedWarning", "ResolutionWarning", "StabilityWarning"]
+import sys
+import warnings
+
+__all__ = ["IllConditionedWarning", "ResolutionWarning", "StabilityWarning", "warn_caller"]
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def warn_caller(warning: Warning) -> None:
+    """Warns at the line outside the package that led here, however deep inside it this is."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE and frame.f_back:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(warning, stacklevel=level)
 
 
 class IllConditionedWarning(UserWarning):

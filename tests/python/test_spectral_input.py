@@ -239,7 +239,7 @@ def test_a_form_made_by_hand_with_wrong_shapes():
         (values, np.ones((3, 1)), column, b),
         (values, column, np.ones((2, 2)), b),
         (values, column, column, np.ones(3)),
-        (values[None], column, column, b),
+        (np.stack([values] * 3), np.ones((2, 2, 1)), column, b),  # channels 3 and 2
     ):
         invalid(lambda bad=bad: S.DPLR(*bad), error=rv.ShapeMismatch)
     invalid(lambda: S.DPLR(np.array([np.nan, 1.0]), column, column, b), "eigenvalues", "nan")

@@ -34,7 +34,7 @@ Structure = Literal["dense", "diagonal", "dplr"]
 class Discrete(ReadOnlyFields):
     """x⁺ = A x + B u_k (+ B_next u_{k+1}); from :func:`discretize`.
 
-    Leading axes ``...`` are those of `step`.
+    Leading axes ``...`` are those of `step`, broadcast with those of the model.
 
     Attributes
     ----------
@@ -172,9 +172,10 @@ def discretize(model: Model, step: ArrayLike, rule: Rule, *, alpha: float = 0.5)
     model : System, (A, B), Diagonal, (eigenvalues, B) or DPLR
         A (N, N), B (N,) or (N, M), or eigenvalues (N,) and B (N,). Real or complex; single
         precision is converted to double; where one of the two is complex, so are both results. A
-        may be singular.
+        may be singular. Diagonal and DPLR may have leading axes: channels.
     step : float or array_like, shape (...)
-        ε > 0; an array gives one model per step, along leading axes.
+        ε > 0; an array gives one model per step, along leading axes; those of a Diagonal or DPLR
+        broadcast with it.
     rule : str
         With the weight α of the new state: "forward" (α = 0), "bilinear" (½), "backward" (1) and
         "gbt" (`alpha`) have Ā = (I − αεA)⁻¹(I + (1 − α)εA) and B̄ = (I − αεA)⁻¹εB. "zoh" is exact
@@ -321,6 +322,17 @@ def _from_matrices(
 # ---- diagonal ----------------------------------------------------------------------------------
 
 
+def per_entry(steps: Array, values: Array) -> Array:
+    """step·value for every value, the leading axes of both broadcast together."""
+    try:
+        return steps[..., np.newaxis] * values
+    except ValueError:
+        raise _core.ShapeMismatch(
+            "step must broadcast with the leading axes of the model, "
+            f"got step {steps.shape} and parameters {values.shape}"
+        ) from None
+
+
 def _stability_function(z: Array, rule: str, weight: float) -> Array:
     """R(z)."""
     if rule in EXPONENTIAL:
@@ -337,8 +349,8 @@ def _require_regular(pivot: Array, steps: Array) -> None:
 def _from_diagonal(
     values: Array, B: Array, steps: Array, rule: str, weight: float, **kept: Any
 ) -> Discrete:
-    scaled = np.multiply.outer(steps, B)
-    z = np.multiply.outer(steps, values)
+    scaled = per_entry(steps, B)
+    z = per_entry(steps, values)
     B_next = None
     if rule in EXPONENTIAL:
         A = np.exp(z)
@@ -360,6 +372,10 @@ def _from_diagonal(
 
 def _from_dplr(model: DPLR, steps: Array, rule: str, weight: float) -> Discrete:
     if rule in EXPONENTIAL:
+        if model.channels:
+            raise _core.InvalidArgument(
+                f"rule must be rational for a DPLR with leading axes, got {rule!r}"
+            )
         full = model.expand()
         return _from_matrices(
             model.to_dense("normal"), full.B, steps, rule, weight, _system=model.system
@@ -374,7 +390,7 @@ def _woodbury(model: DPLR, steps: Array, rule: str, weight: float) -> Discrete:
     Ā = diag(R(ελ)) − εGP S⁻¹ Q*G: nothing is divided by α, which may be 0.
     """
     values, P, Q = model.eigenvalues, model.P, model.Q
-    z = np.multiply.outer(steps, values)
+    z = per_entry(steps, values)
     pivot = 1.0 - weight * z
     _require_regular(pivot, steps)
     G = 1.0 / pivot
@@ -386,14 +402,14 @@ def _woodbury(model: DPLR, steps: Array, rule: str, weight: float) -> Discrete:
         total: Array = left.swapaxes(-1, -2) @ right
         return total.real if model.half else total
 
-    core = np.eye(P.shape[1]) + weight * epsilon * paired(P)
+    core = np.eye(P.shape[-1]) + weight * epsilon * paired(P)
     GP = epsilon * G[..., np.newaxis] * P
     try:
         left = np.linalg.solve(core.swapaxes(-1, -2), GP.swapaxes(-1, -2)).swapaxes(-1, -2)
     except np.linalg.LinAlgError:
         _require_regular(np.zeros(1), steps)
         raise
-    inner = paired(model.B[:, np.newaxis])
+    inner = paired(model.B[..., np.newaxis])
     B = epsilon[..., 0] * (G * model.B - weight * (left @ inner)[..., 0])
     return Discrete(
         _stability_function(z, rule, weight),

@@ -113,7 +113,8 @@ def plot_dplr(result: DPLR, ax: Axes | None = None) -> Axes:
     16
     """
     target = axes_or_new(ax, 4.4)
-    values, size = np.asarray(result.eigenvalues), np.abs(np.asarray(result.B))
+    values, weights = (part.ravel() for part in np.broadcast_arrays(result.eigenvalues, result.B))
+    size = np.abs(weights)
     share = size / size.max() if size.size and size.max() > 0.0 else size
     measure = "" if result.system is None else result.system.measure
     shown = _spread(values.imag) if np.all(np.diff(values.imag) <= 0.0) else np.arange(len(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -36,16 +37,33 @@ _NORMAL_PLUS_LOW_RANK = ("legs", "legt", "lmu", "lagt", "glagt", "malmquist", "f
 
 def _complex_field(value: ArrayLike, name: str, ndim: int) -> Array:
     array = as_number(value, name).astype(np.complex128)
-    if array.ndim != ndim:
-        expected = "(M,)" if ndim == 1 else "(M, r)"
+    if array.ndim < ndim:
+        expected = "(..., M)" if ndim == 1 else "(..., M, r)"
         raise _core.ShapeMismatch(f"{name} must have shape {expected}, got {array.shape}")
     _core.require_finite(array, name)
     return read_only(array)
 
 
-def _with_conjugates(half: Array, pairs: int) -> Array:
+def _require_shapes(parts: Mapping[str, tuple[Array, tuple[int, ...]]], count: int) -> None:
+    """That every part ends in the shape beside it, and that what is before broadcasts."""
+    for name, (part, trailing) in parts.items():
+        if part.shape[part.ndim - len(trailing) :] != trailing:
+            shown = trailing if part.ndim == len(trailing) else ("...", *trailing)
+            raise _core.ShapeMismatch(
+                f"{name} must have shape {shown} for {count} eigenvalues, got {part.shape}"
+            )
+    leading = {name: part.shape[: part.ndim - len(t)] for name, (part, t) in parts.items()}
+    try:
+        np.broadcast_shapes(*leading.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {part.shape}" for name, (part, _) in parts.items())
+        raise _core.ShapeMismatch(f"leading axes must broadcast together, got {shapes}") from None
+
+
+def _with_conjugates(half: Array, pairs: int, axis: int) -> Array:
     """The kept entries, then the conjugates of the pairs', so that imaginary parts descend."""
-    return np.concatenate([half, half[:pairs][::-1].conj()])
+    mirrored = half.take(np.arange(pairs)[::-1], axis).conj()
+    return np.concatenate([half, mirrored], axis=axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +72,12 @@ class DPLR:
 
     Parameters
     ----------
-    eigenvalues : array_like, shape (M,)
-        λ of the normal part.
-    P, Q : array_like, shape (M, r)
+    eigenvalues : array_like, shape (..., M)
+        λ of the normal part. Leading axes, of which a model made from a system has none, are
+        channels, and broadcast.
+    P, Q : array_like, shape (..., M, r)
         The low-rank part; P is Q for HiPPO systems.
-    B : array_like, shape (M,)
+    B : array_like, shape (..., M)
         The input in these coordinates.
     half : bool
         One of each conjugate pair is kept (the one with positive imaginary part), all entries of
@@ -93,15 +112,19 @@ class DPLR:
     def __post_init__(self) -> None:
         for name, ndim in (("eigenvalues", 1), ("P", 2), ("Q", 2), ("B", 1)):
             object.__setattr__(self, name, _complex_field(getattr(self, name), name, ndim))
-        count = self.eigenvalues.size
-        if count == 0:
+        count = self.eigenvalues.shape[-1]
+        if self.eigenvalues.size == 0:
             raise _core.InvalidArgument("eigenvalues must not be empty")
-        for name, shape in (("P", (count, self.P.shape[1])), ("Q", self.P.shape), ("B", (count,))):
-            if getattr(self, name).shape != shape:
-                raise _core.ShapeMismatch(
-                    f"{name} must have shape {shape} for {count} eigenvalues, "
-                    f"got {getattr(self, name).shape}"
-                )
+        rank = self.P.shape[-1]
+        _require_shapes(
+            {
+                "eigenvalues": (self.eigenvalues, (count,)),
+                "P": (self.P, (count, rank)),
+                "Q": (self.Q, (count, rank)),
+                "B": (self.B, (count,)),
+            },
+            count,
+        )
         if self.half and not (np.diff(self.multiplicity) <= 0).all():
             raise _core.InvalidArgument(
                 "eigenvalues must have the real ones last where half=True, "
@@ -119,6 +142,10 @@ class DPLR:
         """That the system's coordinates are this one's: N of them, and conjugate pairs if real."""
         if self.system is None:
             return
+        if self.channels:
+            raise _core.ShapeMismatch(
+                f"a model with a system has no leading axes, got channels of shape {self.channels}"
+            )
         if self.system.order != self.order:
             raise _core.ShapeMismatch(
                 f"system must be of order {self.order}, as the eigenvalues are; "
@@ -138,6 +165,13 @@ class DPLR:
     def multiplicity(self) -> Array:
         """How many eigenvalues each entry stands for: 2 for one of a pair, 1 else; shape (M,)."""
         return read_only(_multiplicity(self.eigenvalues, self.half))
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The leading axes of all parts together; () but for models made by hand."""
+        return np.broadcast_shapes(
+            self.eigenvalues.shape[:-1], self.P.shape[:-2], self.Q.shape[:-2], self.B.shape[:-1]
+        )
 
     @property
     def _pairs(self) -> int:
@@ -180,7 +214,7 @@ class DPLR:
 
     def _reversal(self) -> Array:
         """Made by hand: the same coordinates. Complex FouT: exponentials M … −M, not −M … M."""
-        identity = np.eye(self.eigenvalues.size, dtype=np.complex128)
+        identity = np.eye(self.eigenvalues.shape[-1], dtype=np.complex128)
         return identity if self.system is None else np.ascontiguousarray(identity[::-1])
 
     def transform(self, C: ArrayLike) -> Array:
@@ -228,7 +262,7 @@ class DPLR:
         ndarray, shape (..., N)
             Complex; real where `half`.
         """
-        rows = self._rows(C, "C", self.eigenvalues.size)
+        rows = self._rows(C, "C", self.eigenvalues.shape[-1])
         form = self._form
         if form is None:
             return self._reordered(rows)
@@ -273,7 +307,7 @@ class DPLR:
         ndarray, shape (..., N)
             Complex; real where `half`.
         """
-        rows = self._rows(x, "x", self.eigenvalues.size)
+        rows = self._rows(x, "x", self.eigenvalues.shape[-1])
         if self._form is None:
             return self._reordered(rows)
         result: Array = self.inverse_transform(rows.conj()).conj() * np.square(self._form.scale)
@@ -287,7 +321,7 @@ class DPLR:
     @property
     def _outer_size(self) -> int:
         assert self.order is not None
-        return self.eigenvalues.size if self.system is None else self.order
+        return self.eigenvalues.shape[-1] if self.system is None else self.order
 
     def _reordered(self, rows: Array) -> Array:
         return rows.copy() if self.system is None else np.ascontiguousarray(rows[..., ::-1])
@@ -321,7 +355,8 @@ class DPLR:
         name_parameter(basis, ("system", "normal"), "basis")
         if basis == "normal" or self._form is None:
             full = self.expand()
-            dense = np.diag(full.eigenvalues) - full.P @ full.Q.conj().T
+            dense = full.eigenvalues[..., np.newaxis] * np.eye(full.eigenvalues.shape[-1])
+            dense = dense - full.P @ full.Q.conj().swapaxes(-1, -2)
             reversed_too = basis == "system" and self.system is not None
             return np.ascontiguousarray(dense[::-1, ::-1]) if reversed_too else dense
         half = _halved(self)
@@ -339,8 +374,8 @@ class DPLR:
         if not self.half:
             return self
         values, P, Q, B = (
-            _with_conjugates(part, self._pairs)
-            for part in (self.eigenvalues, self.P, self.Q, self.B)
+            _with_conjugates(part, self._pairs, axis)
+            for part, axis in ((self.eigenvalues, -1), (self.P, -2), (self.Q, -2), (self.B, -1))
         )
         return DPLR(values, P, Q, B, system=self.system)
 
@@ -354,8 +389,8 @@ class DPLR:
         rows = [
             ("system", "made by hand" if self.system is None else self.system.measure),
             ("order", str(self.order)),
-            ("rank", str(self.P.shape[1])),
-            ("kept eigenvalues", f"{self.eigenvalues.size}" + (" (half)" if self.half else "")),
+            ("rank", str(self.P.shape[-1])),
+            ("kept eigenvalues", _kept(self.eigenvalues, self.half)),
             ("largest |Im λ|", f"{np.abs(self.eigenvalues.imag).max():.6g}"),
         ]
         return table("Diagonal plus low rank", rows)
@@ -376,10 +411,21 @@ class DPLR:
         self.__post_init__()
 
 
+def _kept(eigenvalues: Array, half: bool) -> str:
+    return f"{eigenvalues.shape[-1]}" + (" (half)" if half else "")
+
+
 def _multiplicity(eigenvalues: Array, half: bool) -> Array:
     if not half:
-        return np.ones(eigenvalues.size)
-    return np.where(eigenvalues.imag != 0.0, 2.0, 1.0)
+        return np.ones(eigenvalues.shape[-1])
+    stands_for = np.where(eigenvalues.imag != 0.0, 2.0, 1.0).reshape(-1, eigenvalues.shape[-1])
+    if (stands_for != stands_for[0]).any():
+        raise _core.InvalidArgument(
+            "eigenvalues must be real at the same places in every channel where half=True, "
+            f"got them differ at {int(np.argmax((stands_for != stands_for[0]).any(axis=0)))}"
+        )
+    kept: Array = stands_for[0]
+    return kept
 
 
 def _halved(full: DPLR) -> DPLR:
@@ -464,7 +510,8 @@ class Diagonal(ReadOnlyFields):
 
     Parameters
     ----------
-    eigenvalues, B : array_like, shape (M,)
+    eigenvalues, B : array_like, shape (..., M)
+        Leading axes are channels, and broadcast.
     C : array_like, shape (..., M), optional
         The read-out, if it has one.
     kind : str, optional
@@ -491,17 +538,14 @@ class Diagonal(ReadOnlyFields):
     def __post_init__(self) -> None:
         for name in ("eigenvalues", "B"):
             object.__setattr__(self, name, _complex_field(getattr(self, name), name, 1))
-        count = self.eigenvalues.size
-        if count == 0:
+        count = self.eigenvalues.shape[-1]
+        if self.eigenvalues.size == 0:
             raise _core.InvalidArgument("eigenvalues must not be empty")
-        if self.B.shape != (count,):
-            raise _core.ShapeMismatch(f"B must have shape ({count},), got {self.B.shape}")
+        parts = {"eigenvalues": (self.eigenvalues, (count,)), "B": (self.B, (count,))}
         if self.C is not None:
-            C = as_number(self.C, "C").astype(np.complex128)
-            if C.ndim == 0 or C.shape[-1] != count:
-                raise _core.ShapeMismatch(f"C must have shape (..., {count}), got {C.shape}")
-            _core.require_finite(C, "C")
-            object.__setattr__(self, "C", read_only(C))
+            object.__setattr__(self, "C", _complex_field(self.C, "C", 1))
+            parts["C"] = (self.C, (count,))
+        _require_shapes(parts, count)
         full = int(self.multiplicity.sum())
         if self.order not in (None, full):
             raise _core.InvalidArgument(
@@ -517,8 +561,14 @@ class Diagonal(ReadOnlyFields):
         itself, counts 2.
         """
         if self.half and self.kind == "lin":
-            return np.full(self.eigenvalues.size, 2.0)
+            return np.full(self.eigenvalues.shape[-1], 2.0)
         return _multiplicity(self.eigenvalues, self.half)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The leading axes of all parts together."""
+        C = () if self.C is None else self.C.shape[:-1]
+        return np.broadcast_shapes(self.eigenvalues.shape[:-1], self.B.shape[:-1], C)
 
     def __repr__(self) -> str:
         name = "by hand" if self.kind is None else repr(self.kind)
@@ -528,7 +578,7 @@ class Diagonal(ReadOnlyFields):
         rows = [
             ("kind", self.kind or "made by hand"),
             ("order", str(self.order)),
-            ("kept eigenvalues", f"{self.eigenvalues.size}" + (" (half)" if self.half else "")),
+            ("kept eigenvalues", _kept(self.eigenvalues, self.half)),
             ("largest |Im λ|", f"{np.abs(self.eigenvalues.imag).max():.6g}"),
         ]
         return table("Diagonal model", rows)
