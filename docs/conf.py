@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
+from sphinx.domains.python import PyObject
+from sphinx.domains.python._object import PyTypedField
+
 import resolvent.figures
 
 HERE = Path(__file__).resolve().parent
@@ -32,6 +35,11 @@ autodoc_typehints_format = "short"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+
+# "array_like, shape (order,)" is text: its words are no references to what else is called so.
+for _field in PyObject.doc_field_types:
+    if isinstance(_field, PyTypedField):
+        _field.typerolename = ""
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"Resolvent {release}"

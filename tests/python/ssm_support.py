@@ -19,7 +19,7 @@ from oracles import ssm as oracle
 __all__ = ["EPS", "EPS32", "assert_bits", "assert_within"]
 
 # Multiples of eps.
-PROMISE = 1e3  # kernels and generating functions, relative to the condition number
+PROMISE = 64  # kernels and generating functions, relative to the condition number; 1e3 are allowed
 SUM = 16  # a Cauchy sum, per unit of the sum of absolute terms, plus one per term
 POWER = 16  # a Vandermonde sum or a scan: also per power that is taken
 FFT = 16  # a convolution, per bit of the length, relative to the product of the 2-norms
@@ -133,7 +133,7 @@ def assert_kernel(found, expected, condition, what="kernel"):
     actual = np.asarray(found)
     assert np.iscomplexobj(actual) or not np.iscomplexobj(expected)
     bound = PROMISE * EPS * condition
-    assert bound < 1e-3, f"{what}: the case is too ill-conditioned to tell anything ({bound:.1e})"
+    assert bound < 1e-5, f"{what}: the case is too ill-conditioned to tell anything ({bound:.1e})"
     if loss < WARNED:
         assert_within(actual, expected, loss * bound * np.abs(expected).max(), what)
 
@@ -192,9 +192,7 @@ def _system(measure, order, **options):
 
 
 STEPWISE = frozenset({"power", "recurrence"})
-EXTRA = {m: {"dplr"} for m in ("legs", "legt", "lagt", "malmquist", "fout")}
-for _measure in ("legs", "lagt", "malmquist"):
-    EXTRA[_measure] = {"dplr", "allpass"}
+CASCADES = ("legs", "lagt", "malmquist")
 
 
 def system_case(measure, order, **options):
@@ -205,7 +203,7 @@ def system_case(measure, order, **options):
         lambda c: _system(measure, order, **options),
         lambda: hippo_oracle.matrices(measure, order, **_options(measure, order), **options),
         order,
-        routes=STEPWISE | EXTRA[measure],
+        routes=STEPWISE | {"dplr"} | ({"allpass"} if measure in CASCADES else set()),
         real=not complex_valued,
         real_c=not complex_valued,
     )

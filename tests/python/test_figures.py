@@ -42,6 +42,16 @@ SMALL = {
     "spectral-pade": {"orders": (4, 8)},
     "discretize-stability": {"order": 4, "points": (20, 24)},
     "discretize-convergence": {"lengths": (32, 64, 128)},
+    "ssm-routes": {"order": 6, "length": 20},
+    "ssm-kernels": {"order": 8},
+    "ssm-cost": {},
+    "ssm-ecg": {"order": 4, "window": 16},
+    "ssm-circle": {"order": 6, "length": 16},
+    "rational-perturbation": {"order": 6, "draws": 4},
+    "rational-digits": {"orders": (2, 6)},
+    "rational-fit": {"length": 48, "order": 3},
+    "rational-hankel": {"order": 6, "orders": (2, 4)},
+    "rational-bode": {"order": 4, "window": 8},
 }
 
 

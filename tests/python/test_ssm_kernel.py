@@ -8,6 +8,8 @@ import itertools
 import pickle
 import warnings
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.polynomial.polynomial import polyval
@@ -43,6 +45,8 @@ from ssm_support import (
 import resolvent as rv
 from oracles import discretize as discretization
 from oracles import ssm as oracle
+
+matplotlib.use("Agg")
 
 # One, two, odd, prime, a power of two: with z = -1 a sample and without.
 LENGTHS = (1, 2, 3, 7, 16, 17)
@@ -137,6 +141,27 @@ def test_order_thirty_two(measure, order):
     c = form.make(None).transform(case.read_out())
     for route in routes_of(form, "bilinear"):
         assert_kernel(kernel_by(route, form, length, c=c, step=0.01), expected, condition, route)
+
+
+@pytest.mark.parametrize("name", ["fout-5", "fout-5-complex", "dplr-fout-5-half"])
+def test_a_sample_at_an_eigenvalue_of_the_normal_part_is_removable(name):
+    """2 pi i = (2/e)(1 - z)/(1 + z) at z = -i for e = 1/pi: Woodbury's formula divides by zero."""
+    case = BY_NAME[name]
+    expected, condition = exact_kernel(case, "bilinear", 16, step=1 / np.pi)
+    found = kernel_by("dplr", case, 16, step=1 / np.pi)
+    assert_kernel(found, expected, condition)
+
+
+@pytest.mark.parametrize("rule", ["bilinear", "backward"])
+@pytest.mark.parametrize("step", [1e-7, 1e4])
+@pytest.mark.parametrize("name", ["legs-5", "legt-6", "dplr-hand-5-rank-2-half"])
+def test_tiny_and_huge_steps(name, step, rule):
+    """The condition knows that C (I - A^L) cancels for the former; nothing overflows."""
+    case = BY_NAME[name]
+    expected, condition = exact_kernel(case, rule, LENGTH, step=step)
+    for route in case.routes:
+        found = kernel_by(route, case, LENGTH, rule=rule, step=step)
+        assert_kernel(found, expected, condition, route)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -513,6 +538,27 @@ def test_a_kernel_is_an_array_that_knows_its_route():
     for other in (found + 1, 2 * found, np.abs(found), found @ found, found.sum()):
         assert not isinstance(other, rv.ssm.Kernel)
     assert type(np.asarray(found)) is np.ndarray
+
+
+def test_views_of_a_kernel_know_its_route():
+    model, keywords = BY_NAME["legs-5"].call(c=BY_NAME["legs-5"].read_out(batch=(3,)))
+    found = rv.ssm.kernel(model, 9, **keywords)
+    for view in (found[0], found[:, 2:], found.reshape(3, 3, 3), found.T):
+        assert view.info == found.info
+    assert not isinstance(found[0, 0] * 1.0, rv.ssm.Kernel)
+
+
+def test_a_kernel_draws_itself():
+    model, keywords = BY_NAME["legs-5"].call(c=BY_NAME["legs-5"].read_out(batch=(2,)))
+    found = rv.ssm.kernel(model, 9, **keywords)
+    _, given = plt.subplots()
+    axes = found.plot(given)
+    assert axes is given
+    drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 9]
+    for row in np.asarray(found):
+        assert any(np.array_equal(row, line) for line in drawn)
+    assert found.plot() is not None
+    plt.close("all")
 
 
 def test_kernels_survive_copies_and_pickles():

@@ -158,7 +158,7 @@ def test_kernels_do_not_depend_on_the_coordinates(order, seed, complex_valued):
         assert_within(left, right, PROMISE * EPS * condition * np.abs(left).max(), route)
 
 
-@given(CASE, SEED, st.floats(-100, 100), st.floats(-100, 100))
+@given(CASE, SEED, VALUE, VALUE)
 def test_kernels_are_linear_in_the_read_out(case, seed, p, q):
     c, d = case.read_out(seed), case.read_out(seed + 1)
     _, condition = exact_kernel(case, "bilinear", 12)

@@ -247,6 +247,40 @@ def test_the_free_response(case):
     assert_within(x, state[: case.reads], bound)
 
 
+def test_complex_inputs():
+    """Linear over the complex numbers, but for half models, whose states come in pairs."""
+    u = np.exp(0.4j * np.arange(12))
+    for name in ("discrete-real", "legs-5", "dense-complex", "quad-6-full"):
+        model, keywords = BY_NAME[name].call()
+        y, x = rv.ssm.recur(u, model, **keywords)
+        parts = [rv.ssm.recur(part, model, **keywords) for part in (u.real, u.imag)]
+        assert y.dtype == x.dtype == np.complex128
+        bound = PROMISE * EPS * np.abs(y).max()
+        assert_within(y, parts[0].outputs + 1j * parts[1].outputs, bound)
+        assert_within(x, parts[0].state + 1j * parts[1].state, PROMISE * EPS * np.abs(x).max())
+    for name in ("dplr-legs-5-half", "lin-6-half"):
+        model, keywords = BY_NAME[name].call()
+        refused(lambda m=model, k=keywords: rv.ssm.recur(u, m, **k), "u", "real", "half")
+
+
+def test_transfer_functions_run_as_shift_registers():
+    """The state is the last d values of the register, newest first; SciPy's lfilter agrees."""
+    b, a = np.array([1.0, -0.5, 0.25]), np.array([-1.2, 0.5, -0.06])
+    u = np.random.default_rng(28).standard_normal(20)
+    model = rv.rational.TransferFunction(b, a, 0.75)
+    y, x = rv.ssm.recur(u, model)
+    monic = np.append(1.0, a)
+    expected = scipy.signal.lfilter(np.append(b, 0.0) + 0.75 * monic, monic, u)
+    register = scipy.signal.lfilter([1.0], monic, u)
+    bound = PROMISE * EPS * np.abs(register).max() * np.abs(b).sum()
+    assert_within(y, expected, bound)
+    assert_within(x, register[:-4:-1], bound)
+    first, middle = rv.ssm.recur(u[:7], model)
+    second, last = rv.ssm.recur(u[7:], model, middle)
+    assert_within(np.concatenate([first, second]), y, bound)
+    assert_within(last, x, bound)
+
+
 def test_recur_adds_what_goes_straight_through():
     case = BY_NAME["discrete-real"]
     a, b = case.matrices()

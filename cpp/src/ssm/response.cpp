@@ -1,9 +1,11 @@
 #include "resolvent/ssm/response.hpp"
 
-#include <Eigen/Eigenvalues>
+#include <Eigen/Householder>
 #include <Eigen/LU>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -34,23 +36,31 @@ template <class T>
 HessenbergModel<T> hessenberg_model(ConstRows<T> A, ConstVectorView<T> B, ConstRows<T> C) {
   const Index order = A.rows();
   HessenbergModel<T> model{A, C, T(0)};
-  // A reflection that takes B to βe_1, then the usual reduction, which leaves e_1 alone.
-  Vector<T> essential(std::max<Index>(order - 1, 0));
-  T tau;
-  double beta;
-  B.makeHouseholder(essential, tau, beta);
-  Vector<T> workspace(order);
-  model.A.applyHouseholderOnTheLeft(essential, tau, workspace.data());
-  model.A.applyHouseholderOnTheRight(essential, Eigen::numext::conj(tau), workspace.data());
-  workspace.resize(C.rows());
-  model.C.applyHouseholderOnTheRight(essential, Eigen::numext::conj(tau), workspace.data());
-  model.beta = beta;
-  if (order > 2) {
-    using ColumnMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
-    const Eigen::HessenbergDecomposition<ColumnMajor> reduced{ColumnMajor(model.A)};
-    const ColumnMajor Q = reduced.matrixQ();
-    model.A = reduced.matrixH();
-    model.C = (model.C * Q).eval();
+  // Householder reflections: the first takes B to βe_1, the next ones the columns of A to zeros
+  // below the subdiagonal, and leave e_1 alone.
+  Vector<T> column = B;
+  Vector<T> workspace(std::max(order, C.rows()));
+  Checkpoint checkpoint;
+  for (Index n = 0; n < order; ++n) {
+    checkpoint();
+    const Index rest = order - n;
+    Vector<T> essential(rest - 1);
+    T tau;
+    double beta;
+    column.tail(rest).makeHouseholder(essential, tau, beta);
+    if (n == 0) {
+      model.beta = beta;
+    } else {
+      model.A.col(n - 1).tail(rest).setZero();
+      model.A(n, n - 1) = beta;
+    }
+    model.A.bottomRightCorner(rest, rest)
+        .applyHouseholderOnTheLeft(essential, tau, workspace.data());
+    const T back = Eigen::numext::conj(tau);
+    model.A.rightCols(rest).applyHouseholderOnTheRight(essential, back, workspace.data());
+    model.C.rightCols(rest).applyHouseholderOnTheRight(essential, back, workspace.data());
+    column = model.A.col(n);
+    if (n + 1 < order) column.head(n + 1).setZero();
   }
   Index reached = order;
   for (Index n = 1; n < order; ++n) {
@@ -301,37 +311,53 @@ Expanded expanded(const DplrModel& model) {
   return out;
 }
 
-/// Woodbury's formula at one point.
-struct Woodbury {
-  Complex value;
-  double cancelled;  ///< the larger of the two terms that are subtracted
-};
+/// Pivots of I + S_QP whose ratio is below this mean a pole.
+constexpr double kSingular = 4.0 * std::numeric_limits<double>::epsilon();
 
-/// From the (1 + r)² sums, row by row.
+/// S_CB − S_CP (I + S_QP)⁻¹ S_QB at one point, from the (1 + r)² sums; NaN at a pole, also where C
+/// does not see it.
 template <class Sums>
-Woodbury woodbury(const Sums& at, Index rank) {
-  const Pair direct = pair_of(at(0, 0));
-  if (rank == 0) return {at(0, 0), 0.0};
-  if (rank == 1) {
-    const Pair product = pair_of(at(0, 1)) * pair_of(at(1, 0));
-    const Pair feedback = product / (Pair{1.0, 0.0} + pair_of(at(1, 1)));
-    const Pair value = direct - feedback;
-    return {{value.re, value.im}, std::abs(direct.re) + std::abs(direct.im)};
-  }
+Complex woodbury(const Sums& at, Index rank) {
+  Complex value = at(0, 0);
+  if (rank == 0) return value;
   Matrix<Complex> inner = Matrix<Complex>::Identity(rank, rank);
   Vector<Complex> from_input(rank);
   for (Index x = 0; x < rank; ++x) {
     from_input[x] = at(1 + x, 0);
     for (Index y = 0; y < rank; ++y) inner(x, y) += at(1 + x, 1 + y);
   }
-  const Vector<Complex> solved = inner.partialPivLu().solve(from_input);
-  Complex value = at(0, 0);
+  const Eigen::PartialPivLU<Matrix<Complex>> lu(inner);
+  const auto pivots = lu.matrixLU().diagonal().cwiseAbs();
+  if (!(pivots.minCoeff() > kSingular * pivots.maxCoeff())) {
+    return {std::numeric_limits<double>::quiet_NaN(), 0.0};
+  }
+  const Vector<Complex> solved = lu.solve(from_input);
   for (Index y = 0; y < rank; ++y) value -= at(0, 1 + y) * solved[y];
-  return {value, std::abs(direct.re) + std::abs(direct.im)};
+  return value;
+}
+
+/// The same for rank 1 at every column of `sums`, whose rows are CB, CP, QB, QP.
+void woodbury_rank_one(const Matrix<Complex>& sums, Complex* out) {
+  const auto row = [&](Index i) { return reinterpret_cast<const Pair*>(sums.row(i).data()); };
+  const Pair* cb = row(0);
+  const Pair* cp = row(1);
+  const Pair* qb = row(2);
+  const Pair* qp = row(3);
+  auto* target = reinterpret_cast<Pair*>(out);
+  const Index points = sums.cols();
+#pragma omp simd
+  for (Index k = 0; k < points; ++k) {
+    target[k] = cb[k] - cp[k] * (qb[k] * math::reciprocal(1.0 + qp[k].re, qp[k].im));
+  }
 }
 
 /// From this ratio of the terms to their difference on the formula is used otherwise.
 constexpr double kTooMuchCancelled = 64.0;
+
+bool is_cancelled(Complex term, Complex difference) {
+  const double size = std::abs(difference.real()) + std::abs(difference.imag());
+  return !(std::abs(term.real()) + std::abs(term.imag()) <= kTooMuchCancelled * size);
+}
 
 }  // namespace
 
@@ -350,12 +376,14 @@ void DplrResponse::evaluate(std::span<const Complex> s, std::span<Complex> out) 
     const Index some = std::min(kBlock, points - first);
     sums.resize(sums_.sums(), some);
     sums_.evaluate(s.subspan(first, some), Rows<Complex>(sums.data(), sums.rows(), some));
+    Complex* target = out.data() + first;
+    if (rank_ == 1) woodbury_rank_one(sums, target);
     for (Index k = 0; k < some; ++k) {
-      const auto at = [&](Index x, Index y) { return sums(x * (1 + rank_) + y, k); };
-      const Woodbury found = woodbury(at, rank_);
-      const double size = std::abs(found.value.real()) + std::abs(found.value.imag());
-      const bool good = rank_ == 0 || found.cancelled <= kTooMuchCancelled * size;
-      out[first + k] = good ? found.value : near_pole(s[first + k]);
+      if (rank_ != 1) {
+        const auto at = [&](Index x, Index y) { return sums(x * (1 + rank_) + y, k); };
+        target[k] = woodbury(at, rank_);
+      }
+      if (rank_ > 0 && is_cancelled(sums(0, k), target[k])) target[k] = near_pole(s[first + k]);
     }
   }
 }
@@ -380,8 +408,10 @@ Complex DplrResponse::near_pole(Complex s) const {
   right.topRows(rank_ + 1) = right_;
   left(rank_ + 1, nearest) = 1.0;
   right(rank_ + 1, nearest) = -shift;
-  const Matrix<Complex> sums = left * reciprocal.asDiagonal() * right.transpose();
-  return woodbury([&](Index x, Index y) { return sums(x, y); }, rank_ + 1).value;
+  const auto sum = [&](Index x, Index y) {
+    return left.row(x).cwiseProduct(reciprocal.transpose()).cwiseProduct(right.row(y)).sum();
+  };
+  return woodbury(sum, rank_ + 1);
 }
 
 // ---- kernels

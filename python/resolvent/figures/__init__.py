@@ -23,8 +23,20 @@ from resolvent.plot.style import THEMES, Theme, theme
 # The gallery shows the domains in this order.
 from resolvent.figures import hippo, spectral  # isort: skip
 from resolvent.figures import discretize  # isort: skip
+from resolvent.figures import ssm  # isort: skip
+from resolvent.figures import rational  # isort: skip
 
-__all__ = ["FIGURES", "FORMATS", "Entry", "discretize", "draw", "hippo", "spectral"]
+__all__ = [
+    "FIGURES",
+    "FORMATS",
+    "Entry",
+    "discretize",
+    "draw",
+    "hippo",
+    "rational",
+    "spectral",
+    "ssm",
+]
 
 FORMATS = ("svg", "png")
 

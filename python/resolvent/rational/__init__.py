@@ -30,7 +30,7 @@ from resolvent.rational._reduce import (
 from resolvent.rational._schur import INITIALS, Initial, from_reflection, initial, reflection
 from resolvent.rational._transfer import TransferFunction, Truncation
 from resolvent.rational._views import FrequencyResponse, PoleZeroMap, TimeResponse
-from resolvent.ssm import _kernel
+from resolvent.ssm import _routes
 
 __all__ = [
     "INITIALS",
@@ -61,4 +61,4 @@ __all__ = [
 ]
 
 # ssm does not depend on this module, but its route "rational" needs the conversion.
-_kernel.to_rational = to_rational
+_routes.to_rational = to_rational

@@ -17,19 +17,11 @@ Space Models", 2022, arXiv:2206.11893.
 from __future__ import annotations
 
 from resolvent.ssm._audit import PARTS, Audit, Finding, audit
-from resolvent.ssm._kernel import (
-    READOUTS,
-    ROUTES,
-    Kernel,
-    KernelInfo,
-    Readout,
-    Route,
-    kernel,
-    routes,
-)
+from resolvent.ssm._kernel import READOUTS, Kernel, KernelInfo, Readout, Route, kernel, routes
 from resolvent.ssm._models import StateSpace
 from resolvent.ssm._recur import Recurrence, recur
 from resolvent.ssm._response import generating_function
+from resolvent.ssm._routes import ROUTES
 from resolvent.ssm._sums import cauchy, cauchy_vjp, vandermonde, vandermonde_vjp
 from resolvent.ssm._time import METHODS, Method, convolve, convolve_adjoint, scan, scan_vjp
 

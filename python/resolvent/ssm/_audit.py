@@ -13,10 +13,10 @@ from resolvent._arrays import Array, ArrayLike, read_only
 from resolvent._warnings import IllConditionedWarning
 from resolvent.discretize import Rule
 from resolvent.ssm._batch import as_sequence
-from resolvent.ssm._kernel import Kernel, advance_read_out, compute, kernel
-from resolvent.ssm._kernel import applicable as applicable_routes
+from resolvent.ssm._kernel import Kernel, kernel
 from resolvent.ssm._realisation import Model, Realisation, realise
 from resolvent.ssm._recur import recur
+from resolvent.ssm._routes import advance_read_out, applicable, compute
 from resolvent.ssm._sums import positive_length
 from resolvent.ssm._time import convolve
 
@@ -190,7 +190,7 @@ def audit(
     count = positive_length(signal.shape[-1] if length is None else length)
     r = realise(model, step=step, rule=rule, alpha=alpha, C=C)
     options: dict[str, Any] = {"step": step, "rule": rule, "alpha": alpha, "C": C}
-    kernels, failed = _kernels(model, count, applicable_routes(r), options)
+    kernels, failed = _kernels(model, count, applicable(r), options)
     reference = next(name for name in _REFERENCES if name in kernels)
     outputs = {name: convolve(signal, np.asarray(K)) for name, K in kernels.items()}
     outputs["recurrence"] = recur(signal, model, **options).outputs
@@ -320,7 +320,7 @@ def _truncation(r: Realisation, kernels: dict[str, Kernel], reference: str, leng
 
 def _periodic_tail(r: Realisation, length: int) -> Array:
     """What the L-periodic kernel of C has beyond its kernel."""
-    route = "dplr" if "dplr" in applicable_routes(r) else "allpass"
+    route = "dplr" if "dplr" in applicable(r) else "allpass"
     with np.errstate(all="ignore"):
         return np.asarray(
             compute(r, length, route, "truncated").rows - compute(r, length, route, "plain").rows

@@ -11,8 +11,8 @@ from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_number64
 from resolvent.discretize import Rule
 from resolvent.ssm._batch import all_rows, as_sequence, broadcast_shapes
-from resolvent.ssm._kernel import run
 from resolvent.ssm._realisation import Model, Realisation, realise
+from resolvent.ssm._routes import run
 
 __all__ = ["Recurrence", "recur"]
 

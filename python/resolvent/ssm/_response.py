@@ -11,7 +11,6 @@ from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_number64
 from resolvent.discretize import Rule
 from resolvent.ssm._batch import all_rows
-from resolvent.ssm._kernel import advance_read_out, compute
 from resolvent.ssm._realisation import (
     Model,
     Realisation,
@@ -20,6 +19,7 @@ from resolvent.ssm._realisation import (
     has_product_form,
     realise,
 )
+from resolvent.ssm._routes import advance_read_out, compute
 from resolvent.ssm._sums import positive_length
 
 __all__ = ["generating_function"]

@@ -99,7 +99,8 @@ def scan(a: ArrayLike, b: ArrayLike, x0: ArrayLike | None = None) -> Array:
     ndarray, shape (..., L)
         Every x_k. Short rows run side by side; long ones are cut into chunks whose affine maps are
         composed first (Blelloch 1990), so that one row is spread over threads too. No bit depends
-        on the number of threads. Error of x_k about k eps Σ|terms|. O(L) per row.
+        on the number of threads. Error of x_k about k eps times the sum of the absolute terms. O(L)
+        per row.
 
     Examples
     --------
