@@ -27,17 +27,20 @@ The first run of a case is ours; the others are compared with it. All of them wo
 arrays in the same process and take turns, so that a change of the clock frequency hits them alike.
 Each is called once before, to warm up and to compare its result with ours. Reported are the median
 and the quartiles of the calls, the ratio of the medians, and the share of what the machine can do,
-measured in the same process with the same number of threads (`Machine`).
+measured in the same process with the same number of threads (`Machine`); where a case asks for it,
+also the peak memory of the first call beyond its result, caches that it fills included.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,13 +66,21 @@ class Run:
     threads: int = 1
     #: Our median must be this many times smaller than this run's; None sets no goal.
     at_least: float | None = None
+    #: This run's median may be at most this many times ours; None sets no goal.
+    at_most: float | None = None
     #: False where the result is another quantity than ours on purpose (a smaller size, say).
     comparable: bool = True
+    #: What the rate column counts in one call of this run, where that is not the case's `count`.
+    count: float | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One task on one set of arrays, done by every run. `runs[0]` is ours."""
+    """One task on one set of arrays, done by every run. `runs[0]` is ours.
+
+    Or one task of ours at growing sizes, the smallest first: runs that are not `comparable`, each
+    with a `count` of its own, and `versus` says what the ratio is taken to.
+    """
 
     title: str
     size: str
@@ -84,6 +95,10 @@ class Case:
     dtype: str = "float64"
     #: Largest allowed difference of a result from ours, relative to our largest entry.
     tolerance: float = 1e-9
+    #: MiB that our first call may take beyond its result; None leaves the column out.
+    memory: float | None = None
+    #: What the ratio of the medians is taken to, that is, what `runs[0]` is.
+    versus: str = "ours"
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,8 @@ class Outcome:
     ratio: float
     #: Largest difference from our result, relative to our largest entry; None if not compared.
     difference: float | None
+    #: Peak bytes of the first call beyond its result; None if not measured.
+    memory: int | None = None
 
 
 @dataclass
@@ -134,9 +151,11 @@ class Report:
                 name = f"{case.title}, {case.size}: {outcome.run.name}"
                 if outcome.difference is not None and not outcome.difference <= case.tolerance:
                     found.append(f"{name} differs from ours by {outcome.difference:.1e}")
-                goal = outcome.run.at_least
-                if goal is not None and outcome.ratio < goal:
-                    found.append(f"{name} is {outcome.ratio:.3g} times slower, not {goal:g}")
+                if not _met(outcome):
+                    found.append(f"{name} takes {_ratio(outcome)} of {case.versus}")
+            if not _fits(outcomes[0], case.memory):
+                name = f"{case.title}, {case.size}: {outcomes[0].run.name}"
+                found.append(f"{name} takes {_memory(outcomes[0], case.memory)} beyond its result")
         return found
 
     def markdown(self) -> str:
@@ -201,7 +220,8 @@ class Machine:
             f"- {self.date.isoformat()}; {_cpu_name()}, {_cores()} cores; {platform.platform()}",
             f"- resolvent {rv.__version__} ({doctor.isa}), {doctor.compiler}",
             f"- Python {platform.python_version()}, NumPy {np.__version__}"
-            f" (thread pools: {', '.join(blas) or 'none'})",
+            f" (thread pools: {', '.join(blas) or 'none'})"
+            + "".join(f", {peer}" for peer in _peers()),
         ]
         lines += [
             f"- Limit, {_threads(threads)}: copying memory (NumPy, 256 MiB, reads and writes"
@@ -240,27 +260,41 @@ def measure(domain: str, cases: Iterable[Case | Missing], *, seconds: float = 3.
 def peak_extra_bytes(call: Callable[[], Any]) -> int | None:
     """The largest resident memory during the call, less that before it; None outside Linux.
 
-    The result counts too while the call holds it. Memory that the process had freed and kept is
-    used again unseen, so an amount well under a few MiB means little.
+    The result counts too while the call holds it. Memory that the allocator had kept is given back
+    first; still, pages of libraries come and go, so an amount well under one MiB means little.
     """
+    measured, _ = _with_peak(call)
+    return measured
+
+
+def _with_peak(call: Callable[[], Any]) -> tuple[int | None, Any]:
+    """`peak_extra_bytes` and the result."""
     clear = Path("/proc/self/clear_refs")
     if not clear.exists():
-        return None
-    gc.collect()
+        return None, call()
+    _trim_heap()
     clear.write_text("5")  # sets the peak back to the present use
     before = _status_kib("VmRSS")
     result = call()
-    after = _status_kib("VmHWM")
-    del result
-    return 1024 * max(0, after - before)
+    return 1024 * max(0, _status_kib("VmHWM") - before), result
+
+
+def _trim_heap() -> None:
+    """Frees what nobody holds, so that its reuse does not hide what a call takes (glibc alone)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _measure_case(case: Case, seconds: float) -> list[Outcome]:
-    expected = _limited(case.runs[0])
+    expected, extra = _first_call(case, case.runs[0])
     differences: list[float | None] = [None]
+    memory = [extra]
     for run in case.runs[1:]:
-        result = _limited(run)
+        result, extra = _first_call(case, run)
         differences.append(_difference(result, expected) if run.comparable else None)
+        memory.append(extra)
         del result
 
     # Short calls are repeated within a sample until the clock's resolution no longer matters.
@@ -274,9 +308,17 @@ def _measure_case(case: Case, seconds: float) -> list[Outcome]:
 
     timings = [_timing(times) for times in samples]
     return [
-        Outcome(run, timing, timing.median / timings[0].median, difference)
-        for run, timing, difference in zip(case.runs, timings, differences, strict=True)
+        Outcome(run, timing, timing.median / timings[0].median, *rest)
+        for run, timing, *rest in zip(case.runs, timings, differences, memory, strict=True)
     ]
+
+
+def _first_call(case: Case, run: Run) -> tuple[Any, int | None]:
+    """The result, and the peak bytes beyond it where the case asks for them."""
+    if case.memory is None:
+        return _limited(run), None
+    peak, result = _with_peak(lambda: _limited(run))
+    return result, None if peak is None else max(0, peak - np.asarray(result).nbytes)
 
 
 def _limited(run: Run) -> Any:
@@ -328,28 +370,29 @@ def _difference(result: Any, expected: Any) -> float:
 
 
 def _table(case: Case, outcomes: list[Outcome], machine: Machine) -> list[str]:
-    rows = [["", "threads", "median (quartiles)", "against ours"]]
+    rows = [["", "threads", "median (quartiles)", f"against {case.versus}"]]
     if case.unit:
         rows[0].append(f"{case.unit}/s")
     if case.bytes:
         rows[0].append("of the copy limit")
     if case.multiply_adds:
         rows[0].append("of the multiply–add limit")
-    rows[0].append("largest difference")
-    for i, (run, timing, ratio, difference) in enumerate(
-        (o.run, o.timing, o.ratio, o.difference) for o in outcomes
-    ):
+    if case.memory is not None:
+        rows[0].append("extra memory")
+    compared = any(outcome.difference is not None for outcome in outcomes)
+    if compared:
+        rows[0].append("largest difference")
+    for i, outcome in enumerate(outcomes):
+        run, timing, difference = outcome.run, outcome.timing, outcome.difference
         row = [
             run.name,
             str(run.threads),
             f"{_time(timing.median)} ({_time(timing.lower)} – {_time(timing.upper)})",
-            "" if i == 0 else f"{ratio:.3g}×",
+            "" if i == 0 else _ratio(outcome),
         ]
-        if run.at_least is not None:
-            verdict = "met" if ratio >= run.at_least else "missed"
-            row[3] += f" (goal {run.at_least:g}×: {verdict})"
         if case.unit:
-            row.append(f"{case.count / timing.median:.3g}" if run.comparable else "")
+            count = case.count if run.count is None and run.comparable else run.count
+            row.append("" if count is None else f"{count / timing.median:.3g}")
         # The limits were measured for our threads, so the share is given for ours alone.
         if case.bytes:
             share = case.bytes / timing.median
@@ -358,11 +401,42 @@ def _table(case: Case, outcomes: list[Outcome], machine: Machine) -> list[str]:
             share = case.multiply_adds / timing.median
             limit = machine.multiply_add_rate(case.runs[0].threads, case.dtype)
             row.append(f"{share / limit:.1%}" if i == 0 else "")
-        row.append("" if difference is None else f"{difference:.1e}")
+        if case.memory is not None:
+            row.append(_memory(outcome, case.memory if i == 0 else None))
+        if compared:
+            row.append("" if difference is None else f"{difference:.1e}")
         rows.append(row)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
     return lines
+
+
+def _met(outcome: Outcome) -> bool:
+    """Whether the ratio of the medians is what it was to be."""
+    run = outcome.run
+    at_least = 0.0 if run.at_least is None else run.at_least
+    at_most = math.inf if run.at_most is None else run.at_most
+    return at_least <= outcome.ratio <= at_most
+
+
+def _ratio(outcome: Outcome) -> str:
+    goals = [("", outcome.run.at_least), ("≤ ", outcome.run.at_most)]
+    verdict = "met" if _met(outcome) else "missed"
+    notes = [f" (goal {sign}{goal:g}×: {verdict})" for sign, goal in goals if goal is not None]
+    return f"{outcome.ratio:.3g}×" + "".join(notes)
+
+
+def _fits(outcome: Outcome, limit: float | None) -> bool:
+    """Whether no more memory was taken than `limit` MiB, as far as it was measured."""
+    return limit is None or outcome.memory is None or outcome.memory <= limit * 2**20
+
+
+def _memory(outcome: Outcome, limit: float | None) -> str:
+    if outcome.memory is None:
+        return "not measured"
+    verdict = "met" if _fits(outcome, limit) else "missed"
+    note = "" if limit is None else f" (goal ≤ {limit:g}: {verdict})"
+    return f"{outcome.memory / 2**20:.3g} MiB{note}"
 
 
 def _time(seconds: float) -> str:
@@ -370,6 +444,12 @@ def _time(seconds: float) -> str:
         if seconds * factor >= 1:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def _peers() -> list[str]:
+    """Names and versions of the libraries compared with that this process has imported."""
+    names = ("scipy", "torch", "control", "slycot")
+    return [f"{name} {sys.modules[name].__version__}" for name in names if name in sys.modules]
 
 
 def _threads(count: int) -> str:
