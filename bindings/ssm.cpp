@@ -1,6 +1,8 @@
 #include <pybind11/numpy.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "bindings.hpp"
 #include "numpy.hpp"
@@ -26,8 +28,7 @@ Vector<T> row_vector(const Array<T>& a, Index row) {
   return rows_in(a).row(a.shape(0) == 1 ? 0 : row).transpose();
 }
 
-// ---- sums
-// ----------------------------------------------------------------------------------------
+// ---- sums ---------------------------------------------------------------------------------------
 
 template <class T>
 Array<std::complex<T>> cauchy(const Array<std::complex<T>>& v, const Array<Complex>& z,
@@ -62,15 +63,19 @@ py::array vandermonde(const Array<std::complex<T>>& v, const Array<Complex>& eig
                       Index length, bool conjugate) {
   if (conjugate) {
     Array<T> out({v.shape(0), length});
-    const auto rows = rows_out(out);
-    const py::gil_scoped_release released;
-    ss::vandermonde_real<T>(rows_in(v), rows_in(eigenvalues), rows);
+    {
+      const auto rows = rows_out(out);
+      const py::gil_scoped_release released;
+      ss::vandermonde_real<T>(rows_in(v), rows_in(eigenvalues), rows);
+    }
     return out;
   }
   Array<std::complex<T>> out({v.shape(0), length});
-  const auto rows = rows_out(out);
-  const py::gil_scoped_release released;
-  ss::vandermonde<T>(rows_in(v), rows_in(eigenvalues), rows);
+  {
+    const auto rows = rows_out(out);
+    const py::gil_scoped_release released;
+    ss::vandermonde<T>(rows_in(v), rows_in(eigenvalues), rows);
+  }
   return out;
 }
 
@@ -88,8 +93,7 @@ py::tuple vandermonde_adjoint(const Array<std::complex<T>>& v, const Array<Compl
   return py::make_tuple(v_out, eigenvalues_out);
 }
 
-// ---- time
-// ----------------------------------------------------------------------------------------
+// ---- time ---------------------------------------------------------------------------------------
 
 ss::ConvolutionMethod method_of(const std::string& name) {
   if (name == "fft") return ss::ConvolutionMethod::fft;
@@ -239,8 +243,7 @@ Array<T> power_kernel(const Array<T>& A, const Array<T>& B, const Array<T>& C, I
   return out;
 }
 
-// ---- frequency
-// -----------------------------------------------------------------------------------
+// ---- frequency ----------------------------------------------------------------------------------
 
 template <class T>
 Array<Complex> frequency_response(const Array<T>& A, const Array<T>& B, const Array<T>& C,
@@ -299,9 +302,9 @@ Array<double> cascade_kernel(const hp::System& system, const Array<double>& C,
       [&](Index h, std::span<const Complex> s, std::span<Complex> response) {
         const Vector<Complex> scaled =
             unit * ConstVectorView<Complex>(s.data(), static_cast<Index>(s.size()));
-        ss::cascade_response(cascade, {inner.row(h).data(), 1, inner.cols()},
-                             {scaled.data(), s.size()},
-                             {response.data(), 1, static_cast<Index>(response.size())});
+        ss::cascade_points(cascade, {inner.row(h).data(), 1, inner.cols()},
+                           {scaled.data(), s.size()},
+                           {response.data(), 1, static_cast<Index>(response.size())});
       },
       rows);
   return out;
@@ -326,13 +329,20 @@ Array<Complex> dplr_response(const Array<Complex>& eigenvalues, const Array<Comp
   const Index channels = C.shape(0);
   Array<Complex> out({channels, s.shape(1)});
   Complex* target = out.mutable_data();
-  const auto points = static_cast<std::size_t>(s.shape(1));
-  const double work = 60.0 * static_cast<double>(channels * p.order() * s.shape(1));
+  const Index points = s.shape(1);
+  const double work = 60.0 * static_cast<double>(channels * p.order() * points);
+  constexpr Index kBlock = 4096;  // so that one channel is spread over threads too
+  const Index blocks = (points + kBlock - 1) / kBlock;
   const py::gil_scoped_release released;
-  parallel_for(channels, work, [&](Index h, Checkpoint& checkpoint) {
+  std::vector<ss::DplrResponse> responses;
+  for (Index h = 0; h < channels; ++h) responses.emplace_back(dplr_model(p, h));
+  parallel_for(channels * blocks, work, [&](Index i, Checkpoint& checkpoint) {
     checkpoint();
-    const Complex* at = s.data() + (s.shape(0) == 1 ? 0 : h * s.shape(1));
-    ss::DplrResponse(dplr_model(p, h)).evaluate({at, points}, {target + h * s.shape(1), points});
+    const Index h = i / blocks;
+    const Index first = (i % blocks) * kBlock;
+    const auto some = static_cast<std::size_t>(std::min(kBlock, points - first));
+    const Complex* at = s.data() + (s.shape(0) == 1 ? 0 : h * points);
+    responses[h].evaluate({at + first, some}, {target + h * points + first, some});
   });
   return out;
 }
@@ -374,8 +384,7 @@ py::array dplr_kernel(const Array<Complex>& eigenvalues, const Array<Complex>& P
   return dplr_kernel_as<Complex>(p, steps, alpha, length);
 }
 
-// ---- names
-// ---------------------------------------------------------------------------------------
+// ---- names --------------------------------------------------------------------------------------
 
 template <class T>
 void bind_precision(py::module_& m) {

@@ -32,6 +32,12 @@ def main() -> None:
         assert np.all(np.isfinite(coefficients))
         digest.update(coefficients.tobytes())
 
+    form = rv.spectral.dplr(rv.hippo.system("legs", order), half=True)
+    points = 1j * np.linspace(0.0, 9.0, 101)
+    sums = rv.ssm.cauchy(form.B, points, form.eigenvalues, conjugate=True)
+    digest.update(sums.tobytes())
+    digest.update(rv.ssm.scan(np.linspace(0.0, 1.0, length), u).tobytes())
+
     # The exact rule needs no time stepping's error bars: it is the best approximation itself.
     system = rv.hippo.system("legs", order)
     best = rv.hippo.optimal(u, system)

@@ -78,10 +78,8 @@ struct Shape {
   Kind kind;
   Index length;
   Index count;
-  Index row_stride;
-  Index entry_stride;
 
-  auto key() const { return std::tie(kind, length, count, row_stride, entry_stride); }
+  auto key() const { return std::tie(kind, length, count); }
   bool operator<(const Shape& other) const { return key() < other.key(); }
 };
 
@@ -94,10 +92,8 @@ std::mutex& planner() {
 template <class T>
 typename Fftw<T>::Plan make_plan(const Shape& shape) {
   const auto n = static_cast<int>(shape.length);
-  const Index span =
-      (shape.count - 1) * shape.row_stride + (shape.length - 1) * shape.entry_stride + 1;
   const PlanningBuffer<T> in(shape.count * shape.length + 1);
-  const PlanningBuffer<T> out(span + 1);
+  const PlanningBuffer<T> out(shape.count * shape.length + 1);
   constexpr unsigned kKeep = FFTW_ESTIMATE | FFTW_PRESERVE_INPUT;
   switch (shape.kind) {
     case Kind::forward_real:
@@ -107,8 +103,7 @@ typename Fftw<T>::Plan make_plan(const Shape& shape) {
                                          FFTW_ESTIMATE | FFTW_DESTROY_INPUT);
     default:
       return Fftw<T>::plan_rows(
-          1, &n, static_cast<int>(shape.count), in.bins(), nullptr, 1, n, out.bins(), nullptr,
-          static_cast<int>(shape.entry_stride), static_cast<int>(shape.row_stride),
+          1, &n, static_cast<int>(shape.count), in.bins(), nullptr, 1, n, out.bins(), nullptr, 1, n,
           shape.kind == Kind::forward_complex ? FFTW_FORWARD : FFTW_BACKWARD, kKeep);
   }
 }
@@ -159,8 +154,8 @@ Index fast_length(Index size, bool real) {
 template <class T>
 RealFft<T>::RealFft(Index length)
     : length_(length),
-      forward_(plan_for<T>({Kind::forward_real, length, 1, length, 1})),
-      backward_(plan_for<T>({Kind::backward_real, length, 1, length, 1})) {}
+      forward_(plan_for<T>({Kind::forward_real, length, 1})),
+      backward_(plan_for<T>({Kind::backward_real, length, 1})) {}
 
 template <class T>
 void RealFft<T>::forward(const T* signal, std::complex<T>* spectrum) const {
@@ -173,10 +168,10 @@ void RealFft<T>::backward(std::complex<T>* spectrum, T* signal) const {
 }
 
 template <class T>
-ComplexFft<T>::ComplexFft(Index length, Index count, Index row_stride, Index entry_stride)
+ComplexFft<T>::ComplexFft(Index length, Index count)
     : length_(length),
-      forward_(plan_for<T>({Kind::forward_complex, length, count, row_stride, entry_stride})),
-      backward_(plan_for<T>({Kind::backward_complex, length, count, row_stride, entry_stride})) {}
+      forward_(plan_for<T>({Kind::forward_complex, length, count})),
+      backward_(plan_for<T>({Kind::backward_complex, length, count})) {}
 
 template <class T>
 void ComplexFft<T>::forward(const std::complex<T>* in, std::complex<T>* out) const {

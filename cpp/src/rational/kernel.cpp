@@ -15,10 +15,14 @@ namespace {
 
 /// The smallest divisor of `length` that is at least `least`.
 Index divisor_above(Index length, Index least) {
-  for (Index d = least; 2 * d <= length; ++d) {
-    if (length % d == 0) return d;
+  Index best = length;
+  for (Index d = 1; d * d <= length; ++d) {
+    if (length % d != 0) continue;
+    for (const Index divisor : {d, length / d}) {
+      if (divisor >= least) best = std::min(best, divisor);
+    }
   }
-  return length;
+  return best;
 }
 
 /// e^{−2πik/L} for all k.
@@ -43,7 +47,7 @@ class PrunedFft {
   PrunedFft(Index length, Index least)
       : inputs_(divisor_above(length, least)),
         rows_(length / inputs_),
-        fft_(inputs_, rows_, inputs_, 1),
+        fft_(inputs_, rows_),
         twiddles_(rows_, inputs_),
         points_(rows_, inputs_) {
     const Vector<std::complex<T>> roots = circle<T>(length);
@@ -90,7 +94,8 @@ T common_scale(const Eigen::Ref<const Eigen::Matrix<T, 1, Eigen::Dynamic>>& b,
   const T size = b.size() > 0 ? b.cwiseAbs().maxCoeff() : T(0);
   if (!(size > T(0)) || !std::isfinite(size)) return T(1);
   const T other = std::max(T(1), a.cwiseAbs().maxCoeff());
-  return std::ldexp(T(1), std::ilogb(other) - std::ilogb(size));
+  constexpr int kMost = std::numeric_limits<T>::max_exponent - 2;
+  return std::ldexp(T(1), std::clamp(std::ilogb(other) - std::ilogb(size), -kMost, kMost));
 }
 
 /// b/(1 + za) at z from the transforms of b + i·a at z and at 1/z.
@@ -189,8 +194,7 @@ void periodic_kernel(ConstRows<T> b, ConstRows<T> a, Rows<T> out) {
   });
 }
 
-// ---- recurrences
-// ---------------------------------------------------------------------------------
+// ---- recurrences --------------------------------------------------------------------------------
 
 namespace {
 

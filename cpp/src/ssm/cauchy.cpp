@@ -7,42 +7,82 @@
 namespace resolvent::ssm {
 namespace {
 
-constexpr Index kPoints = 128;  // of a tile: its reciprocals, 2·64·128 numbers, stay in the cache
-constexpr Index kPoles = 64;
+constexpr Index kLanes = 8;     // points side by side
+constexpr Index kTogether = 4;  // sums that share a pass over the poles, in registers
 
 /// Operations of one term: a division and some twenty others.
 constexpr double kWorkPerTerm = 30.0;
 
-/// Row n of `out` receives the reciprocals of pole n at all points: real parts, imaginary parts.
-template <class T>
-void fill_reciprocals(const Complex* lambda, Index poles, const Complex* z, Index points,
-                      Terms terms, Matrix<T>& out) {
-  double x[kPoints];
-  double y[kPoints];
-  for (Index k = 0; k < points; ++k) {
-    x[k] = z[k].real();
-    y[k] = z[k].imag();
+/// Points side by side, the last one repeated where there are fewer.
+struct Points {
+  Points(const Complex* z, Index count) {
+    for (Index l = 0; l < kLanes; ++l) {
+      re[l] = z[std::min(l, count - 1)].real();
+      im[l] = z[std::min(l, count - 1)].imag();
+    }
   }
-  for (Index n = 0; n < poles; ++n) {
-    const double a = lambda[n].real();
-    const double mu = lambda[n].imag();
-    T* re = out.row(n).data();
-    T* im = re + kPoints;
-    if (terms == Terms::conjugate) {
+
+  double re[kLanes];
+  double im[kLanes];
+};
+
+/// The first `count` of kLanes numbers.
+template <class T>
+void interleave(const double* re, const double* im, Index count, std::complex<T>* out) {
+  std::complex<T> all[kLanes];
+  for (Index l = 0; l < kLanes; ++l) all[l] = {static_cast<T>(re[l]), static_cast<T>(im[l])};
+  std::copy_n(all, count, out);
+}
+
+/// `count` sums at kLanes points. A term has two coefficients per sum: −2Im(c)μ and 2Re(c) for
+/// conjugate terms, Re(c) and Im(c) for single ones.
+template <int count, Terms terms>
+void sum_terms(const Vector<Complex>& eigenvalues, const double* coefficients, const Points& z,
+               double (*re)[kLanes], double (*im)[kLanes]) {
+  double sum_re[count][kLanes] = {};
+  double sum_im[count][kLanes] = {};
+  for (Index n = 0; n < eigenvalues.size(); ++n) {
+    const double a = eigenvalues[n].real();
+    const double mu = eigenvalues[n].imag();
+    const double* c = coefficients + 2 * count * n;
 #pragma omp simd
-      for (Index k = 0; k < points; ++k) {
-        const auto r = math::pair_reciprocal(x[k] - a, y[k] - mu, y[k] + mu);
-        re[k] = static_cast<T>(r.re);
-        im[k] = static_cast<T>(r.im);
-      }
-    } else {
-#pragma omp simd
-      for (Index k = 0; k < points; ++k) {
-        const auto r = math::reciprocal(x[k] - a, y[k] - mu);
-        re[k] = static_cast<T>(r.re);
-        im[k] = static_cast<T>(r.im);
+    for (Index l = 0; l < kLanes; ++l) {
+      const double from = z.re[l] - a;
+      if constexpr (terms == Terms::conjugate) {
+        const auto r = math::pair_reciprocal(from, z.im[l] - mu, z.im[l] + mu);
+        const double shifted_re = from * r.re - z.im[l] * r.im;
+        const double shifted_im = from * r.im + z.im[l] * r.re;
+        for (int s = 0; s < count; ++s) {
+          sum_re[s][l] += c[2 * s] * r.re + c[2 * s + 1] * shifted_re;
+          sum_im[s][l] += c[2 * s] * r.im + c[2 * s + 1] * shifted_im;
+        }
+      } else {
+        const auto r = math::reciprocal(from, z.im[l] - mu);
+        for (int s = 0; s < count; ++s) {
+          sum_re[s][l] += c[2 * s] * r.re - c[2 * s + 1] * r.im;
+          sum_im[s][l] += c[2 * s] * r.im + c[2 * s + 1] * r.re;
+        }
       }
     }
+  }
+  for (int s = 0; s < count; ++s) {
+    std::copy_n(sum_re[s], kLanes, re[s]);
+    std::copy_n(sum_im[s], kLanes, im[s]);
+  }
+}
+
+template <Terms terms>
+void sum_terms(Index count, const Vector<Complex>& eigenvalues, const double* coefficients,
+               const Points& z, double (*re)[kLanes], double (*im)[kLanes]) {
+  switch (count) {
+    case 1:
+      return sum_terms<1, terms>(eigenvalues, coefficients, z, re, im);
+    case 2:
+      return sum_terms<2, terms>(eigenvalues, coefficients, z, re, im);
+    case 3:
+      return sum_terms<3, terms>(eigenvalues, coefficients, z, re, im);
+    default:
+      return sum_terms<4, terms>(eigenvalues, coefficients, z, re, im);
   }
 }
 
@@ -54,23 +94,16 @@ CauchySums<T>::CauchySums(ConstRows<std::complex<T>> coefficients,
     : terms_(terms), sums_(coefficients.rows()) {
   const auto poles = static_cast<Index>(eigenvalues.size());
   eigenvalues_ = ConstVectorView<Complex>(eigenvalues.data(), poles);
-  // Rows 2s and 2s + 1. Conjugate terms: −2Re(c λ̄) and 2Re(c), what stands before the pair's
-  // reciprocal and before σ times it. Single: the real and the imaginary part of c times (re, im),
-  // in two blocks of columns for re and im.
-  const bool pairs = terms == Terms::conjugate;
-  coefficients_.setZero(2 * sums_, pairs ? poles : 2 * poles);
-  for (Index s = 0; s < sums_; ++s) {
+  // Groups of kTogether sums one after the other; within one, the sums' pairs of every pole.
+  coefficients_.resize(2 * sums_ * poles);
+  double* target = coefficients_.data();
+  for (Index first = 0; first < sums_; first += kTogether) {
     for (Index n = 0; n < poles; ++n) {
-      const Complex c(coefficients(s, n));
-      const Complex lambda = eigenvalues_[n];
-      if (pairs) {
-        coefficients_(2 * s, n) =
-            static_cast<T>(-2.0 * (c.real() * lambda.real() + c.imag() * lambda.imag()));
-        coefficients_(2 * s + 1, n) = static_cast<T>(2.0 * c.real());
-      } else {
-        coefficients_(2 * s, n) = coefficients_(2 * s + 1, poles + n) = static_cast<T>(c.real());
-        coefficients_(2 * s, poles + n) = static_cast<T>(-c.imag());
-        coefficients_(2 * s + 1, n) = static_cast<T>(c.imag());
+      for (Index s = first; s < std::min(first + kTogether, sums_); ++s) {
+        const Complex c(coefficients(s, n));
+        const bool pair = terms == Terms::conjugate;
+        *target++ = pair ? -2.0 * c.imag() * eigenvalues_[n].imag() : c.real();
+        *target++ = pair ? 2.0 * c.real() : c.imag();
       }
     }
   }
@@ -78,48 +111,22 @@ CauchySums<T>::CauchySums(ConstRows<std::complex<T>> coefficients,
 
 template <class T>
 void CauchySums<T>::evaluate(std::span<const Complex> z, Rows<std::complex<T>> out) const {
-  Matrix<T> reciprocals(std::min(kPoles, eigenvalues_.size()), 2 * kPoints);
-  reciprocals.setZero();
-  Matrix<T> totals(2 * sums_, 2 * kPoints);
   const auto points = static_cast<Index>(z.size());
-  for (Index first = 0; first < points; first += kPoints) {
-    tile(z.subspan(first, std::min(kPoints, points - first)), reciprocals, totals, out, first);
-  }
-}
-
-template <class T>
-void CauchySums<T>::tile(std::span<const Complex> z, Matrix<T>& reciprocals, Matrix<T>& totals,
-                         Rows<std::complex<T>> out, Index first) const {
-  const auto points = static_cast<Index>(z.size());
-  const Index poles = eigenvalues_.size();
-  const bool pairs = terms_ == Terms::conjugate;
-  totals.setZero();
-  for (Index n = 0; n < poles; n += kPoles) {
-    const Index some = std::min(kPoles, poles - n);
-    fill_reciprocals(eigenvalues_.data() + n, some, z.data(), points, terms_, reciprocals);
-    const auto block = reciprocals.topRows(some);
-    if (pairs) {
-      totals.noalias() += coefficients_.middleCols(n, some) * block;
-    } else {
-      totals.leftCols(kPoints).noalias() +=
-          coefficients_.middleCols(n, some) * block.leftCols(kPoints);
-      totals.leftCols(kPoints).noalias() +=
-          coefficients_.middleCols(poles + n, some) * block.rightCols(kPoints);
-    }
-  }
-  for (Index s = 0; s < sums_; ++s) {
-    const T* even = totals.row(2 * s).data();
-    const T* odd = totals.row(2 * s + 1).data();
-    std::complex<T>* target = &out(s, first);
-    for (Index k = 0; k < points; ++k) {
-      if (pairs) {
-        const auto x = static_cast<T>(z[k].real());
-        const auto y = static_cast<T>(z[k].imag());
-        const T re = odd[k];
-        const T im = odd[kPoints + k];
-        target[k] = {even[k] + (x * re - y * im), even[kPoints + k] + (x * im + y * re)};
+  double re[kTogether][kLanes];
+  double im[kTogether][kLanes];
+  for (Index k = 0; k < points; k += kLanes) {
+    const Index some = std::min(kLanes, points - k);
+    const Points at(z.data() + k, some);
+    for (Index first = 0; first < sums_; first += kTogether) {
+      const Index count = std::min(kTogether, sums_ - first);
+      const double* coefficients = coefficients_.data() + 2 * first * eigenvalues_.size();
+      if (terms_ == Terms::conjugate) {
+        sum_terms<Terms::conjugate>(count, eigenvalues_, coefficients, at, re, im);
       } else {
-        target[k] = {even[k], odd[k]};
+        sum_terms<Terms::single>(count, eigenvalues_, coefficients, at, re, im);
+      }
+      for (Index s = 0; s < count; ++s) {
+        interleave(re[s], im[s], some, &out(first + s, k));
       }
     }
   }
@@ -135,7 +142,7 @@ void cauchy(ConstRows<std::complex<T>> v, ConstRows<Complex> z, ConstRows<Comple
   const bool shared = eigenvalues.rows() == 1 && z.rows() == 1;
   const Index group = shared ? std::min<Index>(rows, 64) : 1;
   const Index groups = group > 0 ? (rows + group - 1) / group : 0;
-  constexpr Index kSpan = 8 * kPoints;
+  constexpr Index kSpan = 1024;
   const Index spans = (points + kSpan - 1) / kSpan;
   const double work = kWorkPerTerm * static_cast<double>(rows) * static_cast<double>(poles) *
                       static_cast<double>(points);

@@ -53,11 +53,13 @@ Cut cut_of(Index samples, Index taps, bool real) {
 }
 
 template <class T>
-void direct(const T* u, Index samples, const T* kernel, Index taps, T* out) {
+void direct(const T* u, Index samples, const T* kernel, Index taps, T* out,
+            Checkpoint& checkpoint) {
   std::fill_n(out, samples, T(0));
   // Samples in blocks that stay in the cache; within one, a multiple of the input per tap.
   constexpr Index kBlock = 1024;
   for (Index first = 0; first < samples; first += kBlock) {
+    checkpoint();
     const Index end = std::min(samples, first + kBlock);
     for (Index j = 0; j < std::min(taps, end); ++j) {
       const T tap = kernel[j];
@@ -111,9 +113,10 @@ void multiply(const Vector<std::complex<T>>& factor, Vector<std::complex<T>>& sp
 template <class T>
 void convolve_row(const Transform<T>& transform, const Cut& cut, Workspace<T>& w,
                   const Vector<typename Transform<T>::Bin>& factor, const T* u, Index samples,
-                  Index taps, T* out) {
+                  Index taps, T* out, Checkpoint& checkpoint) {
   const Index n = transform.fft.length();
   for (Index first = 0; first < samples; first += cut.fresh) {
+    checkpoint();
     const Index before = std::min(first, taps - 1);
     const Index fresh = std::min(cut.fresh, samples - first);
     const Index given = before + fresh;
@@ -148,7 +151,8 @@ void convolve(ConstRows<T> u, ConstRows<T> kernel, ConvolutionMethod method, Row
       (method == ConvolutionMethod::automatic && by_sums <= by_fft)) {
     parallel_for(u.rows(), work, [&](Index h, Checkpoint& checkpoint) {
       checkpoint();
-      direct(u.row(h).data(), samples, kernel.row(shared ? 0 : h).data(), taps, out.row(h).data());
+      direct(u.row(h).data(), samples, kernel.row(shared ? 0 : h).data(), taps, out.row(h).data(),
+             checkpoint);
     });
     return;
   }
@@ -164,12 +168,11 @@ void convolve(ConstRows<T> u, ConstRows<T> kernel, ConvolutionMethod method, Row
   parallel_for((u.rows() + group - 1) / group, work, [&](Index i, Checkpoint& checkpoint) {
     Workspace<T> w(transform);
     for (Index h = i * group; h < std::min(u.rows(), (i + 1) * group); ++h) {
-      checkpoint();
       const Vector<typename Transform<T>::Bin> own =
           shared ? Vector<typename Transform<T>::Bin>()
                  : kernel_spectrum(transform, w, kernel.row(h).data(), taps);
       convolve_row(transform, cut, w, shared ? factor : own, u.row(h).data(), samples, taps,
-                   out.row(h).data());
+                   out.row(h).data(), checkpoint);
     }
   });
 }

@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "resolvent/core/fft.hpp"
 #include "resolvent/core/threads.hpp"
@@ -22,7 +25,7 @@ Pair pair_of(Complex c) { return {c.real(), c.imag()}; }
 
 constexpr Index kLanes = 16;  // points that are worked on side by side
 
-// ---- Hyman's method --------------------------------------------------------------------------
+// ---- Hyman's method -----------------------------------------------------------------------------
 
 /// A, B, C with B = βe_1 and A in Hessenberg form, cut where B reaches no further.
 template <class T>
@@ -32,8 +35,16 @@ struct HessenbergModel {
   T beta;
 };
 
+/// The power of two nearest to the size of B, whose squares may leave the range of double; 1 for 0.
 template <class T>
-HessenbergModel<T> hessenberg_model(ConstRows<T> A, ConstVectorView<T> B, ConstRows<T> C) {
+double size_of(ConstVectorView<T> B) {
+  const double largest = B.cwiseAbs().maxCoeff();
+  if (!(largest > 0.0) || !std::isfinite(largest)) return 1.0;
+  return std::ldexp(1.0, std::clamp(std::ilogb(largest), -1000, 1000));
+}
+
+template <class T>
+HessenbergModel<T> hessenberg_model(ConstRows<T> A, const Vector<T>& B, ConstRows<T> C) {
   const Index order = A.rows();
   HessenbergModel<T> model{A, C, T(0)};
   // Householder reflections: the first takes B to βe_1, the next ones the columns of A to zeros
@@ -166,7 +177,8 @@ void hyman(const HessenbergModel<T>& model, const Complex* zeta, Index points, C
 template <class T>
 void frequency_response(ConstRows<T> A, ConstVectorView<T> B, ConstRows<T> C,
                         std::span<const Complex> zeta, Rows<Complex> out) {
-  const HessenbergModel<T> model = hessenberg_model(A, B, C);
+  const double scale = size_of<T>(B);
+  const HessenbergModel<T> model = hessenberg_model<T>(A, B / scale, C);
   const auto points = static_cast<Index>(zeta.size());
   const auto order = static_cast<double>(model.A.rows());
   const double work = 2.0 * order * (order + 16.0) * static_cast<double>(points);
@@ -175,60 +187,66 @@ void frequency_response(ConstRows<T> A, ConstVectorView<T> B, ConstRows<T> C,
     checkpoint();
     Vector<double> states(2 * kLanes * model.A.rows());
     const Index first = g * kLanes;
-    hyman(model, zeta.data() + first, std::min(kLanes, points - first), &out(0, first), out.cols(),
-          states);
+    const Index some = std::min(kLanes, points - first);
+    hyman(model, zeta.data() + first, some, &out(0, first), out.cols(), states);
+    out.middleCols(first, some) *= scale;
   });
 }
 
-// ---- cascades
-// ------------------------------------------------------------------------------------
+// ---- cascades -----------------------------------------------------------------------------------
+
+void cascade_points(const hippo::Cascade& cascade, ConstRows<double> C, std::span<const Complex> s,
+                    Rows<Complex> out) {
+  const auto points = static_cast<Index>(s.size());
+  Vector<double> s_re(points), s_im(points);
+  for (Index k = 0; k < points; ++k) {
+    s_re[k] = s[k].real();
+    s_im[k] = s[k].imag();
+  }
+  Vector<double> w_re = Vector<double>::Ones(points);
+  Vector<double> w_im = Vector<double>::Zero(points);
+  Matrix<double> sum_re = Matrix<double>::Zero(C.rows(), points);
+  Matrix<double> sum_im = Matrix<double>::Zero(C.rows(), points);
+  Vector<double> state_re(points), state_im(points);
+  for (Index n = 0; n < cascade.diagonal.size(); ++n) {
+    const double d = cascade.diagonal[n];
+    const double e = cascade.coupling[n];
+#pragma omp simd
+    for (Index k = 0; k < points; ++k) {
+      const auto section =
+          math::response_section(d, e, Pair{s_re[k], s_im[k]}, Pair{w_re[k], w_im[k]});
+      state_re[k] = section.state.re;
+      state_im[k] = section.state.im;
+      w_re[k] = section.passed.re;
+      w_im[k] = section.passed.im;
+    }
+    for (Index r = 0; r < C.rows(); ++r) {
+      sum_re.row(r) += C(r, n) * state_re.transpose();
+      sum_im.row(r) += C(r, n) * state_im.transpose();
+    }
+  }
+  for (Index r = 0; r < C.rows(); ++r) {
+    for (Index k = 0; k < points; ++k) out(r, k) = {sum_re(r, k), sum_im(r, k)};
+  }
+}
 
 void cascade_response(const hippo::Cascade& cascade, ConstRows<double> C,
                       std::span<const Complex> s, Rows<Complex> out) {
-  const Index order = cascade.diagonal.size();
   const auto points = static_cast<Index>(s.size());
-  const double work = (20.0 + 4.0 * static_cast<double>(C.rows())) * static_cast<double>(order) *
-                      static_cast<double>(points);
-  constexpr Index kBlock = 8 * kLanes;
+  const double work = (20.0 + 4.0 * static_cast<double>(C.rows())) *
+                      static_cast<double>(cascade.diagonal.size()) * static_cast<double>(points);
+  constexpr Index kBlock = 128;
   parallel_for((points + kBlock - 1) / kBlock, work, [&](Index g, Checkpoint& checkpoint) {
     checkpoint();
     const Index first = g * kBlock;
     const Index some = std::min(kBlock, points - first);
-    Vector<double> s_re(some), s_im(some), w_re(some), w_im(some);
-    for (Index k = 0; k < some; ++k) {
-      s_re[k] = s[first + k].real();
-      s_im[k] = s[first + k].imag();
-    }
-    w_re.setOnes();
-    w_im.setZero();
-    Matrix<double> sum_re = Matrix<double>::Zero(C.rows(), some);
-    Matrix<double> sum_im = Matrix<double>::Zero(C.rows(), some);
-    Vector<double> state_re(some), state_im(some);
-    for (Index n = 0; n < order; ++n) {
-      const double d = cascade.diagonal[n];
-      const double e = cascade.coupling[n];
-#pragma omp simd
-      for (Index k = 0; k < some; ++k) {
-        const auto section =
-            math::response_section(d, e, Pair{s_re[k], s_im[k]}, Pair{w_re[k], w_im[k]});
-        state_re[k] = section.state.re;
-        state_im[k] = section.state.im;
-        w_re[k] = section.passed.re;
-        w_im[k] = section.passed.im;
-      }
-      for (Index r = 0; r < C.rows(); ++r) {
-        sum_re.row(r) += C(r, n) * state_re.transpose();
-        sum_im.row(r) += C(r, n) * state_im.transpose();
-      }
-    }
-    for (Index r = 0; r < C.rows(); ++r) {
-      for (Index k = 0; k < some; ++k) out(r, first + k) = {sum_re(r, k), sum_im(r, k)};
-    }
+    Matrix<Complex> block(C.rows(), some);
+    cascade_points(cascade, C, s.subspan(first, some), {block.data(), C.rows(), some});
+    out.middleCols(first, some) = block;
   });
 }
 
-// ---- diagonal plus low rank
-// ----------------------------------------------------------------------
+// ---- diagonal plus low rank ---------------------------------------------------------------------
 
 namespace {
 
@@ -313,13 +331,22 @@ Expanded expanded(const DplrModel& model) {
 
 /// Pivots of I + S_QP whose ratio is below this mean a pole.
 constexpr double kSingular = 4.0 * std::numeric_limits<double>::epsilon();
+/// Below this the matrix is dominated by a pole of Λ near the point, and its inverse loses digits.
+constexpr double kDominated = 1.0 / 64.0;
 
-/// S_CB − S_CP (I + S_QP)⁻¹ S_QB at one point, from the (1 + r)² sums; NaN at a pole, also where C
-/// does not see it.
+/// Woodbury's formula at one point.
+struct Woodbury {
+  Complex value;
+  double terms;        ///< the sum of the absolute values of what is added up
+  double pivot_ratio;  ///< smallest over largest pivot of I + S_QP
+};
+
+/// S_CB − S_CP (I + S_QP)⁻¹ S_QB from the (1 + r)² sums; NaN at a pole, also where C does not see
+/// it.
 template <class Sums>
-Complex woodbury(const Sums& at, Index rank) {
+Woodbury woodbury(const Sums& at, Index rank) {
   Complex value = at(0, 0);
-  if (rank == 0) return value;
+  if (rank == 0) return {value, 0.0, 1.0};
   Matrix<Complex> inner = Matrix<Complex>::Identity(rank, rank);
   Vector<Complex> from_input(rank);
   for (Index x = 0; x < rank; ++x) {
@@ -328,12 +355,16 @@ Complex woodbury(const Sums& at, Index rank) {
   }
   const Eigen::PartialPivLU<Matrix<Complex>> lu(inner);
   const auto pivots = lu.matrixLU().diagonal().cwiseAbs();
-  if (!(pivots.minCoeff() > kSingular * pivots.maxCoeff())) {
-    return {std::numeric_limits<double>::quiet_NaN(), 0.0};
-  }
+  const double ratio = pivots.minCoeff() / pivots.maxCoeff();
+  if (!(ratio > kSingular)) return {{std::numeric_limits<double>::quiet_NaN(), 0.0}, 0.0, 0.0};
   const Vector<Complex> solved = lu.solve(from_input);
-  for (Index y = 0; y < rank; ++y) value -= at(0, 1 + y) * solved[y];
-  return value;
+  double terms = std::abs(value);
+  for (Index y = 0; y < rank; ++y) {
+    const Complex term = at(0, 1 + y) * solved[y];
+    terms += std::abs(term);
+    value -= term;
+  }
+  return {value, terms, ratio};
 }
 
 /// The same for rank 1 at every column of `sums`, whose rows are CB, CP, QB, QP.
@@ -354,14 +385,117 @@ void woodbury_rank_one(const Matrix<Complex>& sums, Complex* out) {
 /// From this ratio of the terms to their difference on the formula is used otherwise.
 constexpr double kTooMuchCancelled = 64.0;
 
-bool is_cancelled(Complex term, Complex difference) {
-  const double size = std::abs(difference.real()) + std::abs(difference.imag());
-  return !(std::abs(term.real()) + std::abs(term.imag()) <= kTooMuchCancelled * size);
+bool is_cancelled(double terms, Complex difference) {
+  return !(terms <=
+           kTooMuchCancelled * (std::abs(difference.real()) + std::abs(difference.imag())));
 }
 
 }  // namespace
 
-DplrResponse::DplrResponse(const DplrModel& model) : rank_(model.P.rows()), sums_(sums_of(model)) {
+namespace {
+
+/// ρ with y = ρx to rounding, or NaN; x ≠ 0.
+Complex ratio_if_parallel(const Vector<Complex>& x, const Vector<Complex>& y) {
+  Index place = 0;
+  x.cwiseAbs().maxCoeff(&place);
+  const Complex ratio = y[place] / x[place];
+  const double miss = (y - ratio * x).cwiseAbs().maxCoeff();
+  const bool parallel = miss <= 4.0 * std::numeric_limits<double>::epsilon() * y.cwiseAbs().sum();
+  return parallel ? ratio : Complex(std::numeric_limits<double>::quiet_NaN());
+}
+
+/// Takes entry `from`, of the same λ and weight as entry `to`, into it, if the inputs of the two,
+/// or their outputs, are multiples of each other: only the sum of X_nY_n over both has an effect.
+bool merge(DplrModel& model, Index to, Index from) {
+  const auto right = [&](Index n) {
+    Vector<Complex> y(1 + model.P.rows());
+    y << model.B[n], model.P.col(n);
+    return y;
+  };
+  const auto left = [&](Index n) {
+    Vector<Complex> x(1 + model.Q.rows());
+    x << model.C[n], model.Q.col(n).conjugate();
+    return x;
+  };
+  if (const Complex ratio = ratio_if_parallel(right(to), right(from)); ratio == ratio) {
+    model.C[to] += ratio * model.C[from];
+    model.Q.col(to) += std::conj(ratio) * model.Q.col(from);
+    return true;
+  }
+  if (const Complex ratio = ratio_if_parallel(left(to), left(from)); ratio == ratio) {
+    model.B[to] += ratio * model.B[from];
+    model.P.col(to) += ratio * model.P.col(from);
+    return true;
+  }
+  return false;
+}
+
+/// A model of the same response without the entries that no input reaches (B and P are 0), and with
+/// one entry for those that only act together. Entries that C does not show stay: C may be the
+/// truncated C(I − Āᴸ), which is 0 where the response at a root of unity has a limit.
+DplrModel minimal(DplrModel model) {
+  const auto key = [&](Index n) {
+    return std::tuple(model.eigenvalues[n].real(), model.eigenvalues[n].imag(), model.weight[n]);
+  };
+  std::vector<Index> kept;
+  for (Index n = 0; n < model.eigenvalues.size(); ++n) {
+    const bool reached = model.B[n] != 0.0 || (model.P.col(n).array() != 0.0).any();
+    if (reached) kept.push_back(n);
+  }
+  std::stable_sort(kept.begin(), kept.end(), [&](Index a, Index b) { return key(a) < key(b); });
+  std::vector<Index> distinct;
+  for (const Index n : kept) {
+    bool merged = false;
+    for (auto to = distinct.rbegin(); to != distinct.rend() && key(*to) == key(n) && !merged;
+         ++to) {
+      merged = merge(model, *to, n);
+    }
+    if (!merged) distinct.push_back(n);
+  }
+  std::sort(distinct.begin(), distinct.end());
+  return {model.eigenvalues(distinct),
+          model.B(distinct),
+          model.C(distinct),
+          model.P(Eigen::all, distinct),
+          model.Q(Eigen::all, distinct),
+          model.weight(distinct),
+          model.real};
+}
+
+/// The eigenvalues near a point and how far the others are: cut where distances grow most.
+struct Cluster {
+  std::vector<Index> members;
+  double next;
+};
+
+Cluster cluster_near(const Vector<double>& distance) {
+  constexpr Index kMost = 8;
+  std::vector<Index> order(static_cast<std::size_t>(distance.size()));
+  std::iota(order.begin(), order.end(), Index{0});
+  const auto most = std::min<Index>(kMost, distance.size());
+  std::partial_sort(order.begin(), order.begin() + most, order.end(),
+                    [&](Index a, Index b) { return distance[a] < distance[b]; });
+  Index size = most;  // where there is nothing else
+  double next = 1.0;
+  double widest = 0.0;
+  for (Index k = 1; k < most; ++k) {
+    const double growth = distance[order[k]] / distance[order[k - 1]];
+    if (growth > widest) {
+      widest = growth;
+      size = k;
+      next = distance[order[k]];
+    }
+  }
+  order.resize(static_cast<std::size_t>(size));
+  return {std::move(order), next};
+}
+
+}  // namespace
+
+DplrResponse::DplrResponse(const DplrModel& model) : DplrResponse(minimal(model), Minimal()) {}
+
+DplrResponse::DplrResponse(const DplrModel& model, Minimal)
+    : rank_(model.P.rows()), sums_(sums_of(model)) {
   Expanded all = expanded(model);
   eigenvalues_ = std::move(all.eigenvalues);
   left_ = std::move(all.left);
@@ -379,43 +513,44 @@ void DplrResponse::evaluate(std::span<const Complex> s, std::span<Complex> out) 
     Complex* target = out.data() + first;
     if (rank_ == 1) woodbury_rank_one(sums, target);
     for (Index k = 0; k < some; ++k) {
-      if (rank_ != 1) {
-        const auto at = [&](Index x, Index y) { return sums(x * (1 + rank_) + y, k); };
-        target[k] = woodbury(at, rank_);
+      if (rank_ == 1) {
+        const double terms = std::abs(sums(0, k).real()) + std::abs(sums(0, k).imag());
+        if (is_cancelled(terms, target[k])) target[k] = near_poles(s[first + k]);
+        continue;
       }
-      if (rank_ > 0 && is_cancelled(sums(0, k), target[k])) target[k] = near_pole(s[first + k]);
+      const auto at = [&](Index x, Index y) { return sums(x * (1 + rank_) + y, k); };
+      const Woodbury found = woodbury(at, rank_);
+      const bool good =
+          rank_ == 0 || (found.pivot_ratio > kDominated && !is_cancelled(found.terms, found.value));
+      target[k] = good ? found.value : near_poles(s[first + k]);
     }
   }
 }
 
-Complex DplrResponse::near_pole(Complex s) const {
-  const Index poles = eigenvalues_.size();
-  const Vector<double> distance = (s - eigenvalues_.array()).abs();
-  Index nearest = 0;
-  distance.minCoeff(&nearest);
-  double next = 0.0;  // to the second nearest
-  for (Index n = 0; n < poles; ++n) {
-    if (n != nearest && (next == 0.0 || distance[n] < next)) next = distance[n];
-  }
-  const double shift = next > 0.0 ? next : 1.0;
+Complex DplrResponse::near_poles(Complex s) const {
+  const Cluster near = cluster_near((s - eigenvalues_.array()).abs());
+  const auto count = static_cast<Index>(near.members.size());
+  const double shift = near.next;
 
-  // (Λ − PQ*) = (Λ − ρe_m e_m*) − [P, −ρe_m][Q, e_m]*.
+  // Λ − PQ* = (Λ − ρΣe_m e_m*) − [P, −ρe_m …][Q, e_m …]*.
   Vector<Complex> reciprocal = (s - eigenvalues_.array()).inverse();
-  reciprocal[nearest] = 1.0 / (s - eigenvalues_[nearest] + shift);
-  Matrix<Complex> left = Matrix<Complex>::Zero(rank_ + 2, poles);
-  Matrix<Complex> right = Matrix<Complex>::Zero(rank_ + 2, poles);
-  left.topRows(rank_ + 1) = left_;
-  right.topRows(rank_ + 1) = right_;
-  left(rank_ + 1, nearest) = 1.0;
-  right(rank_ + 1, nearest) = -shift;
+  Matrix<Complex> left = Matrix<Complex>::Zero(1 + rank_ + count, eigenvalues_.size());
+  Matrix<Complex> right = Matrix<Complex>::Zero(1 + rank_ + count, eigenvalues_.size());
+  left.topRows(1 + rank_) = left_;
+  right.topRows(1 + rank_) = right_;
+  for (Index i = 0; i < count; ++i) {
+    const Index m = near.members[i];
+    reciprocal[m] = 1.0 / (s - eigenvalues_[m] + shift);
+    left(1 + rank_ + i, m) = 1.0;
+    right(1 + rank_ + i, m) = -shift;
+  }
   const auto sum = [&](Index x, Index y) {
     return left.row(x).cwiseProduct(reciprocal.transpose()).cwiseProduct(right.row(y)).sum();
   };
-  return woodbury(sum, rank_ + 1);
+  return woodbury(sum, rank_ + count).value;
 }
 
-// ---- kernels
-// -------------------------------------------------------------------------------------
+// ---- kernels ------------------------------------------------------------------------------------
 
 CircleNodes::CircleNodes(Index length, double alpha, bool real) : length_(length), real_(real) {
   const Index count = real ? length / 2 + 1 : length;

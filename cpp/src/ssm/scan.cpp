@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -65,6 +67,43 @@ struct Affine {
   S sum;
 };
 
+template <class T>
+bool in_range(T value) {
+  return std::isfinite(value);
+}
+
+template <class T>
+bool in_range(math::ComplexPair<T> value) {
+  return std::isfinite(value.re) && std::isfinite(value.im);
+}
+
+template <class T>
+T size_of(T value) {
+  return std::abs(value);
+}
+
+template <class T>
+T size_of(math::ComplexPair<T> value) {
+  return std::max(std::abs(value.re), std::abs(value.im));
+}
+
+/// Whether the map can be applied: neither overflown nor, but for an exact 0, near the smallest
+/// normal number, where its digits are lost.
+template <class S>
+bool in_range(const Affine<S>& map) {
+  const auto size = size_of(map.product);
+  using T = std::remove_const_t<decltype(size)>;
+  const T least = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+  return in_range(map.product) && in_range(map.sum) && size > least;
+}
+
+/// The value after a chunk, nothing written.
+template <class S>
+S follow(const Row<S>& row, Index first, Index length, S value) {
+  for (Index k = first; k < first + length; ++k) value = row.factor(k) * value + row.input(k);
+  return value;
+}
+
 /// The affine maps of kLanes chunks of equal length, side by side.
 template <class S>
 void compose(const Row<S>& row, Index first, Index length, S one, S zero, Affine<S>* maps) {
@@ -109,10 +148,13 @@ void scan_long(const Row<S>& row, Index samples, S x0, S one, S zero) {
     checkpoint();
     compose(row, g * kGroup, kChunk, one, zero, maps.data() + g * kLanes);
   });
+  // A chunk whose product left the range of T is run step by step from the value before it.
   std::vector<S> starts(maps.size() + 1);
   starts[0] = x0;
   for (std::size_t i = 0; i < maps.size(); ++i) {
-    starts[i + 1] = maps[i].product * starts[i] + maps[i].sum;
+    starts[i + 1] = in_range(maps[i])
+                        ? maps[i].product * starts[i] + maps[i].sum
+                        : follow(row, static_cast<Index>(i) * kChunk, kChunk, starts[i]);
   }
   parallel_for(groups, work, [&](Index g, Checkpoint& checkpoint) {
     checkpoint();

@@ -15,7 +15,7 @@ using Pair = math::ComplexPair<double>;
 constexpr Index kPoles = 128;      // at a time: bounds the tables
 constexpr Index kSegment = 65536;  // samples of one task
 constexpr Index kLargestBlock = 256;
-/// Below this powers are taken as 0, so that no product of them is subnormal.
+/// Below this powers are taken as 0: subnormal numbers may be slow and hold few digits.
 constexpr double kVanished = std::numeric_limits<double>::min();
 
 /// λ^k by squarings, from the most significant bit of k.

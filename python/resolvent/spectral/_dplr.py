@@ -136,7 +136,20 @@ class DPLR:
                 f"order must be {full} for these eigenvalues, got {self.order}"
             )
         object.__setattr__(self, "order", full)
+        self._check_real_entries()
         self._check_system()
+
+    def _check_real_entries(self) -> None:
+        """That a half's real eigenvalues, which have no conjugate, stand in real equations."""
+        if not self.half:
+            return
+        alone = self.multiplicity == 1.0
+        for name, part in (("P", self.P.swapaxes(-1, -2)), ("Q", self.Q.swapaxes(-1, -2)),
+                           ("B", self.B)):  # fmt: skip
+            if part[..., alone].imag.any():
+                raise _core.InvalidArgument(
+                    f"{name} must be real where the eigenvalue is real, with half=True"
+                )
 
     def _check_system(self) -> None:
         """That the system's coordinates are this one's: N of them, and conjugate pairs if real."""

@@ -43,8 +43,8 @@ PARTS: dict[str, str] = {
 _EPS = float(np.finfo(np.float64).eps)
 _EPS32 = float(np.finfo(np.float32).eps)
 
-#: The route that the others are compared with: the first of these that a model has.
-_REFERENCES = ("recurrence", "power")
+#: The route that the others are compared with, which every model has.
+_REFERENCE = "recurrence"
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ def audit(
     Returns
     -------
     Audit
-        Differences are relative to the largest entry of the reference, the step-by-step recurrence
-        or, where it is much dearer, "power". Each finding isolates one part by two computations
+        Differences are relative to the largest entry of the reference, the step-by-step recurrence.
+        Each finding isolates one part by two computations
         that differ in nothing else, and puts beside the difference what rounding explains.
 
     Examples
@@ -191,7 +191,7 @@ def audit(
     r = realise(model, step=step, rule=rule, alpha=alpha, C=C)
     options: dict[str, Any] = {"step": step, "rule": rule, "alpha": alpha, "C": C}
     kernels, failed = _kernels(model, count, applicable(r), options)
-    reference = next(name for name in _REFERENCES if name in kernels)
+    reference = _REFERENCE
     outputs = {name: convolve(signal, np.asarray(K)) for name, K in kernels.items()}
     outputs["recurrence"] = recur(signal, model, **options).outputs
     names = tuple(kernels)
@@ -219,7 +219,7 @@ def _kernels(
             try:
                 found[name] = kernel(model, length, route=name, **options)  # type: ignore[arg-type]
             except ValueError as error:
-                if name in _REFERENCES:
+                if name == _REFERENCE:
                     raise
                 failed[name] = str(error)
     return found, failed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -200,7 +200,8 @@ def kernel(
         allpass, rational) give the L-periodic kernel Σ_j C Ā^{k+jL} B̄ of what they read, and so
         the kernel itself from C̃; a plain C costs them the power Āᴸ. The other routes need C.
     dtype : {"float64", "float32"}, optional
-        Of the result; single if C is, double otherwise. Computed in double.
+        Of the result; single if C is (of a transfer function: b), double otherwise. Computed in
+        double.
 
     Returns
     -------
@@ -244,21 +245,32 @@ def kernel(
         )
     r = realise(model, step=step, rule=rule, alpha=alpha, C=C)
     valid = applicable(r)
+    single = dtype == "float32" or (dtype is None and _is_single(model, C))
     if route == "auto":
         name, reason = _chosen(r, count, readout, valid)
     else:
         name, reason = name_parameter(route, valid, "route of this model and rule"), "asked for"
+    if r.channels == 0:
+        empty = np.empty((*r.batch, count), _result_dtype(r.is_real, single))
+        return Kernel(empty, KernelInfo(name, reason, _shown_rule(r, rule), readout))
     with np.errstate(all="ignore"):
         result = compute(r, count, name, readout)
     if not np.isfinite(result.rows).all():
         raise _core.InvalidArgument(_why_not_finite(r, name, count))
-    rows = result.rows.real if r.is_real and np.iscomplexobj(result.rows) else result.rows
-    single = dtype == "float32" or (dtype is None and _is_single(C))
-    if single:
-        rows = rows.astype(np.complex64 if np.iscomplexobj(rows) else np.float32)
-    shown_rule = rule if r.steps is not None else None
-    info = KernelInfo(name, reason, shown_rule, readout, result.condition)
+    rows = result.rows.real if r.is_real else result.rows
+    rows = np.ascontiguousarray(rows, dtype=_result_dtype(r.is_real, single))
+    info = KernelInfo(name, reason, _shown_rule(r, rule), readout, result.condition)
     return Kernel(rows.reshape(*r.batch, count), info)
+
+
+def _shown_rule(r: Realisation, rule: str) -> str | None:
+    return rule if r.steps is not None else None
+
+
+def _result_dtype(is_real: bool, single: bool) -> type[np.inexact[Any]]:
+    if single:
+        return np.float32 if is_real else np.complex64
+    return np.float64 if is_real else np.complex128
 
 
 def _is_list_of_systems(model: Any) -> bool:
@@ -274,18 +286,28 @@ def _of_each_system(
     assert r.steps is not None
     steps = np.broadcast_to(r.steps, (r.channels,)).reshape(-1, count)
     rows = all_rows(r.read_out, (r.channels,)).reshape(-1, count, r.order)
-    if isinstance(C, np.ndarray) and _is_single(C):
-        rows = rows.astype(C.dtype)
-    parts = [
-        kernel(one, length, step=steps[:, i], C=rows[:, i], **options)
-        for i, one in enumerate(models)
-    ]
+    if options["dtype"] is None and _is_single(None, C):
+        options["dtype"] = "float32"
+    parts: list[Kernel] = []
+    for i, one in enumerate(models):
+        parts.append(kernel(one, length, step=steps[:, i], C=rows[:, i], **options))
+        if options["route"] == "auto" and parts[0].info is not None:
+            options["route"] = parts[0].info.route  # one for all
     samples = np.stack([np.asarray(part) for part in parts], axis=1)
-    return Kernel(samples.reshape(*r.batch, length), parts[0].info)
+    conditions = [p.info.condition for p in parts if p.info and p.info.condition is not None]
+    info = parts[0].info
+    if info is not None and conditions:
+        info = replace(info, condition=max(conditions))
+    return Kernel(samples.reshape(*r.batch, length), info)
 
 
-def _is_single(C: ArrayLike | None) -> bool:
-    return getattr(C, "dtype", None) in (np.float32, np.complex64)
+_SINGLE = (np.float32, np.complex64)
+
+
+def _is_single(model: Any, C: ArrayLike | None) -> bool:
+    """Whether the read-out, which of a transfer function is b, is in single precision."""
+    read_out = getattr(model, "b", C)
+    return getattr(read_out, "dtype", None) in _SINGLE
 
 
 def _why_not_finite(r: Realisation, route: str, length: int) -> str:

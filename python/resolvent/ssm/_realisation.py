@@ -1,7 +1,7 @@
 """What the routes compute with: a model, its step and its read-out, as arrays of channels.
 
 A *realisation* is one model whose channels are rows. Continuous ones keep their step and rule;
-:meth:`Realisation.dense` and :meth:`Realisation.modal` discretise when a route asks for it.
+`Realisation.dense` and `Realisation.modal` discretise when a route asks for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_number64, name_parameter
 from resolvent.discretize import discretize
-from resolvent.discretize._discrete import per_entry
 from resolvent.discretize._rules import EXPONENTIAL, positive_steps, rule_weight
 from resolvent.hippo import System
 from resolvent.spectral import DPLR, Diagonal, dplr
@@ -255,11 +254,25 @@ class Realisation:
     def _dense_modal(self) -> tuple[Array, Array, Array]:
         """Both of each pair, in the order of the model with half=False."""
         if self.rule in EXPONENTIAL and self.kind == "dplr":
-            made = discretize(self.model, self._step_rows, self.rule, alpha=self.alpha)  # type: ignore[arg-type]
-            A, B = made.A, made.B
+            A, B = self._dense_by_exponential()
         else:
             A, B = self._expanded_matrices(self.modal)
         return A, B, self.expanded_read_out
+
+    def _dense_by_exponential(self) -> tuple[Array, Array]:
+        """A DPLR is dense after an exponential rule; each of several models by itself."""
+        if not self.model.channels:
+            made = discretize(self.model, self._step_rows, self.rule, alpha=self.alpha)  # type: ignore[arg-type]
+            return made.A, made.B
+        part = self.continuous
+        rows = [np.broadcast_to(x, (self.channels, *x.shape[1:])) for x in
+                (part.A, part.P.swapaxes(-1, -2), part.Q.swapaxes(-1, -2), part.B)]  # fmt: skip
+        steps = np.broadcast_to(self._step_rows, (self.channels,))
+        each = [
+            discretize(DPLR(*model, half=self.is_half), float(step), self.rule)  # type: ignore[arg-type, misc]
+            for *model, step in zip(*rows, steps, strict=True)
+        ]
+        return np.stack([one.A for one in each]), np.stack([one.B for one in each])
 
     def _expanded_matrices(self, part: Modal) -> tuple[Array, Array]:
         pairs = self._pair_places
@@ -334,15 +347,33 @@ def realise(
         shapes["C"] = read_out.shape[:-1]
     batch = broadcast_shapes(**shapes)
     return Realisation(
-        model=type(chosen)(chosen.b, chosen.a) if kind == "rational" else chosen,
+        model=_in_double(chosen, kind),
         kind=kind,
         batch=batch,
         steps=None if steps is None else few_rows(steps, batch, 0).ravel(),
         rule=name,
         alpha=weight,
         C=None if read_out is None else few_rows(read_out, batch),
-        direct=all_rows(np.asarray(getattr(model, "direct", 0.0)), batch, 0),
+        direct=all_rows(_plain(np.asarray(getattr(model, "direct", 0.0))), batch, 0),
     )
+
+
+def _in_double(model: Any, kind: str) -> Any:
+    """Transfer functions without feedthrough; state spaces real where nothing is complex."""
+    if kind == "rational":
+        return type(model)(_plain(model.b), _plain(model.a))
+    if kind == "dense" and np.iscomplexobj(model.A):
+        A, B, C = (_plain(part) for part in (model.A, model.B, model.C))
+        if not any(np.iscomplexobj(part) for part in (A, B, C)):
+            return StateSpace(A, B, C, time=model.time)
+    return model
+
+
+def _plain(part: Array) -> Array:
+    """In double precision, without an imaginary part that is 0 throughout."""
+    if np.iscomplexobj(part) and part.imag.any():
+        return part.astype(np.complex128)
+    return np.asarray(part.real, np.float64)
 
 
 def _kind_of(model: Any) -> str:
@@ -423,14 +454,14 @@ def _read_out_of(model: Any, kind: str, C: ArrayLike | None) -> Array | None:
             return None
         if own is None:
             raise _core.InvalidArgument(f"C must be given for a {type(model).__name__} without one")
-        return np.asarray(own)
+        return _plain(np.asarray(own)) if kind == "dense" else np.asarray(own)
     if kind == "rational":
         raise _core.InvalidArgument("C must not be given for a TransferFunction, whose b it is")
     rows = as_number64(C, "C")
     size = model.eigenvalues.shape[-1] if kind in ("dplr", "diagonal") else model.order
     if rows.ndim == 0 or rows.shape[-1] != size:
         raise _core.ShapeMismatch(f"C must have shape (..., {size}), got {rows.shape}")
-    return rows.astype(np.complex128) if kind in ("dplr", "diagonal") else rows
+    return rows.astype(np.complex128) if kind in ("dplr", "diagonal") else _plain(rows)
 
 
 def _leading(model: Any, kind: str) -> tuple[int, ...]:
@@ -467,9 +498,3 @@ def has_product_form(r: Realisation) -> bool:
     if r.kind != "system" or r.model.measure not in CASCADES:
         return False
     return not (r.model.measure == "glagt" and r.model.alpha != 0.0) and r.is_real
-
-
-def scaled_eigenvalues(r: Realisation) -> Array:
-    """ελ of a modal model, (H|1, M)."""
-    assert r.steps is not None
-    return per_entry(r.steps, r.continuous.A)

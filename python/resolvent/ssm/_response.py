@@ -78,10 +78,16 @@ def generating_function(
     points = as_number64(z, "z")
     flat = np.ascontiguousarray(points, dtype=np.complex128).ravel()
     count = None if length is None else positive_length(length)
+    if r.channels == 0:
+        return np.empty((*r.batch, *points.shape), np.complex128)
     with np.errstate(all="ignore"):
         rows = _plain(r, flat) if count is None else _polynomial(r, flat, count)
     if not np.isfinite(rows).all():
         place = flat[~np.isfinite(rows).all(axis=0)][0]
+        if count is not None:
+            raise _core.InvalidArgument(
+                f"z must keep the first {count} terms within the range of double, got z = {place}"
+            )
         raise _core.InvalidArgument(f"z must not be a pole of the model, got z = {place}")
     result: Array = rows.reshape((*r.batch, *points.shape))
     return result[()]
@@ -178,10 +184,14 @@ def _by_sums(r: Realisation, sigma: Array) -> Array:
     )  # fmt: skip
 
 
+#: |z| below which no term of G but the first is within the range of double beside it.
+_NOTHING = 1e-290
+
+
 def _by_hyman(r: Realisation, z: Array) -> Array:
-    """ζ C(ζI − Ā)⁻¹B̄ at ζ = 1/z; CB̄ at z = 0."""
+    """ζ C(ζI − Ā)⁻¹B̄ at ζ = 1/z; CB̄ where z is 0 to the last digit."""
     A, B, C = r.dense
-    zero = z == 0.0
+    zero = np.abs(z) < _NOTHING
     zeta = 1.0 / np.where(zero, 1.0, z)
     if A.shape[0] == B.shape[0] == 1:
         rows = _core.ssm.frequency_response(A[0], B[0], all_rows(C, (r.channels,)), zeta)

@@ -17,6 +17,7 @@ from resolvent._arrays import Array
 from resolvent._warnings import IllConditionedWarning, warn_caller
 from resolvent.ssm._batch import all_rows
 from resolvent.ssm._realisation import Realisation, as_dplr, has_normal_form, has_product_form
+from resolvent.ssm._sums import overflow_message
 
 __all__ = ["PERIODIC", "ROUTES", "Result", "advance_read_out", "applicable", "compute", "run"]
 
@@ -128,12 +129,11 @@ def modes(r: Realisation) -> Modes:
         return Modes(0.5 * weights if r.is_half else weights, part.A, r.is_half)
     if r.kind == "rational":
         residues, poles = r.model.residues()
-        size = poles.shape[-1]
-        weights = residues.reshape(-1, size)
-        largest = np.abs(r.model.kernel(2 * size).reshape(-1, 2 * size)).max(axis=-1)
+        weights = all_rows(residues, r.batch)
+        largest = np.abs(_rational_rows(r, r.model.kernel(2 * r.order))).max(axis=-1)
         sizes = np.abs(weights).sum(axis=-1)
         condition = float(np.max(sizes / np.where(largest > 0.0, largest, 1.0), initial=1.0))
-        return Modes(weights, poles.reshape(-1, size), False, condition)
+        return Modes(weights, all_rows(poles, r.batch), False, condition)
     A, B, C = r.dense
     values, V = np.linalg.eig(A)
     condition = float(np.max(np.linalg.cond(V)))
@@ -170,23 +170,24 @@ def _diagonal(r: Realisation, length: int) -> Result:
     return Result(rows.real if r.is_real else rows, m.condition)
 
 
+#: So many modes at a time: their powers are all that is kept.
+_SCANNED = 8
+
+
 def _scan(r: Realisation, length: int) -> Result:
     m = modes(r)
     if r.kind != "rational":  # residues warn themselves
         _warn_of_condition(m.condition, "the eigenvectors of the model")
     poles = np.broadcast_to(m.eigenvalues, (r.channels, m.eigenvalues.shape[-1]))
     weights = np.broadcast_to(m.weights, poles.shape)
-    out = np.empty((r.channels, length), np.complex128)
-    impulse = np.zeros((poles.shape[-1], length), np.complex128)
+    out = np.zeros((r.channels, length), np.complex128)
+    impulse = np.zeros((_SCANNED, length), np.complex128)
     for h in range(r.channels):
-        impulse[:, 0] = weights[h]
-        powers = _core.ssm.scan(
-            np.ascontiguousarray(poles[h, :, np.newaxis], dtype=np.complex128),
-            impulse,
-            np.zeros(poles.shape[-1], np.complex128),
-            False,
-        )
-        out[h] = powers.sum(axis=0)
+        for n in range(0, poles.shape[-1], _SCANNED):
+            some = np.ascontiguousarray(poles[h, n : n + _SCANNED, np.newaxis], np.complex128)
+            impulse[: some.shape[0], 0] = weights[h, n : n + _SCANNED]
+            start = np.zeros(some.shape[0], np.complex128)
+            out[h] += _core.ssm.scan(some, impulse[: some.shape[0]], start, False).sum(axis=0)
     if m.half:
         return Result(2.0 * out.real, m.condition)
     return Result(out.real if r.is_real else out, m.condition)
@@ -194,7 +195,16 @@ def _scan(r: Realisation, length: int) -> Result:
 
 def _rational_circle(r: Realisation, length: int) -> Result:
     model, condition = _as_rational(r)
-    return Result(_rational_rows(r, model.kernel(length, aliased=True)), condition)
+    try:
+        samples = model.kernel(length, aliased=True)
+    except _core.InvalidArgument as error:
+        if r.kind == "rational":
+            raise
+        raise _core.InvalidArgument(
+            f"route 'rational' must not be taken for this model: {error} (of the coefficients, "
+            f"which have lost {np.log10(max(condition or 1.0, 1.0)):.1f} digits)"
+        ) from error
+    return Result(_rational_rows(r, samples), condition)
 
 
 def _rational_rows(r: Realisation, samples: Array) -> Array:
@@ -202,8 +212,8 @@ def _rational_rows(r: Realisation, samples: Array) -> Array:
     return all_rows(np.asarray(samples), r.batch)
 
 
-#: Set by `resolvent.rational` when it is imported: (A, B, C) of one channel to a transfer function
-#: and the number of digits lost. This module does not depend on that one.
+#: Set by `resolvent.rational` when it is imported: (A, B, C) with any leading axes to transfer
+#: functions and the most digits lost. This module does not depend on that one.
 to_rational: Callable[[Array, Array, Array], tuple[Any, float]] | None = None
 
 
@@ -268,11 +278,13 @@ def _untruncated(r: Realisation, length: int) -> Realisation:
         return replace(r, model=r.model.untruncate(length).transfer_function)
     if r.kind == "diagonal":
         powers = r.modal.A**length
+        _check_finite_power(powers, r.modal.A[..., np.newaxis, :], length)
         rest = 1.0 - powers
         _check_invertible(1.0 + np.abs(powers), np.abs(rest), length)
         return r.with_read_out(r.read_out / rest)
     A, _, C = r.dense
     powers = np.linalg.matrix_power(A, length)
+    _check_finite_power(powers, A, length)
     rest = np.eye(A.shape[-1]) - powers
     _check_invertible(
         1.0 + np.linalg.norm(powers, 2, axis=(-2, -1)),
@@ -281,6 +293,12 @@ def _untruncated(r: Realisation, length: int) -> Realisation:
     )
     solved = np.linalg.solve(rest.swapaxes(-1, -2), C[..., np.newaxis])[..., 0]
     return r.with_read_out(solved[:, : r.read_out.shape[-1]])
+
+
+def _check_finite_power(powers: Array, A: Array, length: int) -> None:
+    if not np.isfinite(powers).all():
+        values = A if A.shape[-2] == 1 else np.linalg.eigvals(A)
+        raise _core.InvalidArgument(overflow_message(float(np.abs(values).max()), length))
 
 
 def _check_invertible(terms: Array, difference: Array, length: int) -> None:

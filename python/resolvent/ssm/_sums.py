@@ -104,7 +104,7 @@ def _common_scale(*arrays: Array) -> float:
     size = max((float(np.max(np.abs(a), initial=0.0)) for a in arrays), default=0.0)
     if size == 0.0 or 1e-30 <= size <= 1e30:
         return 1.0
-    return float(np.ldexp(1.0, -int(np.frexp(size)[1])))
+    return float(np.ldexp(1.0, min(-int(np.frexp(size)[1]), 1000)))
 
 
 def cauchy_vjp(
@@ -144,10 +144,11 @@ def cauchy_vjp(
             f"g must have the shape of the sums, {(*batch, points.shape[-1])}, got {upstream.shape}"
         )
     kind = _working(weights, points, poles)
+    scale = _common_scale(points, poles)
     parts = _core.ssm.cauchy_adjoint(
         all_rows(weights, batch).astype(kind, copy=False),
-        few_rows(points, batch).astype(np.complex128, copy=False),
-        few_rows(poles, batch).astype(np.complex128, copy=False),
+        few_rows(points, batch).astype(np.complex128, copy=False) * scale,
+        few_rows(poles, batch).astype(np.complex128, copy=False) * scale,
         all_rows(upstream, batch).astype(kind, copy=False),
         bool(conjugate),
     )
@@ -155,6 +156,8 @@ def cauchy_vjp(
     by_v, by_z, by_poles = (
         summed_to(part, batch, shape) for part, shape in zip(parts, shapes, strict=True)
     )
+    if scale != 1.0:
+        by_v, by_z, by_poles = by_v * scale, by_z * scale**2, by_poles * scale**2
     _require_distinct(by_z, points)
     return by_v, by_z, by_poles
 

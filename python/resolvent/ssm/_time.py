@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -151,7 +152,7 @@ def scan_vjp(
             f"g must have the shape of x, {values.shape}, got {upstream.shape}"
         )
     factors, inputs, start, batch = _scan_arguments(a, upstream, x0)
-    values = values.astype(inputs.dtype, copy=False)
+    factors, inputs, start, values = same_kind(factors, inputs, start, values)
     count = inputs.shape[-1]
     # The factor that takes w_{k+1} to w_k is a_{k+1}.
     shifted = factors.conj()
@@ -171,7 +172,8 @@ def scan_vjp(
     if factors.shape[-1] == 1 and count != 1:
         by_factor = by_factor.sum(axis=-1, keepdims=True)
     by_start = factors[..., 0].conj() * by_b[..., 0] if count else np.zeros(batch, by_b.dtype)
-    by_a = summed_to(by_factor.reshape(-1, by_factor.shape[-1]), batch, factors.shape)
+    flat = by_factor.reshape(math.prod(batch), by_factor.shape[-1])
+    by_a = summed_to(flat, batch, factors.shape)
     given = batch if x0 is None else start.shape
     return by_a, by_b, summed_to(np.reshape(by_start, (-1,)), batch, given)
 

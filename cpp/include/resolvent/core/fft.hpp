@@ -51,10 +51,8 @@ class RealFft {
 template <class T>
 class ComplexFft {
  public:
-  /// Row r of the input begins at r·length, and entry j of its result lies at
-  /// r·row_stride + j·entry_stride. Throws `InvalidArgument` unless 1 ≤ length < 2³¹.
-  ComplexFft(Index length, Index count, Index row_stride, Index entry_stride);
-  explicit ComplexFft(Index length) : ComplexFft(length, 1, length, 1) {}
+  /// Rows lie one after the other. Throws `InvalidArgument` unless 1 ≤ length < 2³¹.
+  explicit ComplexFft(Index length, Index count = 1);
 
   Index length() const { return length_; }
 

@@ -61,8 +61,9 @@ RESOLVENT_HD inline Node<T> bilinear_node(std::ptrdiff_t k, std::ptrdiff_t n) {
 
 /// 1/((σ − λ)(σ − λ̄)) for λ = a + iμ and σ = x + iy, from the differences x − a, y − μ and the sum
 /// y + μ, which are where digits are lost; T may be narrower than what they were computed in. Then
-///   c/(σ − λ) + c̄/(σ − λ̄) = (2Re(c)·σ − 2Re(c λ̄))·pair_reciprocal:
-/// one reciprocal serves every sum over the same pair.
+///   c/(σ − λ) + c̄/(σ − λ̄) = (2Re(c)(σ − a) − 2Im(c)μ)·pair_reciprocal,
+/// in which nothing cancels but what the sum itself does: one reciprocal serves every sum over the
+/// same pair.
 template <class T>
 RESOLVENT_HD inline ComplexPair<T> pair_reciprocal(T real, T below, T above) {
   const T re = real * real - below * above;

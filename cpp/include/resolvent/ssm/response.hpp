@@ -28,6 +28,10 @@ void frequency_response(ConstRows<T> A, ConstVectorView<T> B, ConstRows<T> C,
 void cascade_response(const hippo::Cascade& cascade, ConstRows<double> C,
                       std::span<const Complex> s, Rows<Complex> out);
 
+/// The same for some hundred points on this thread alone.
+void cascade_points(const hippo::Cascade& cascade, ConstRows<double> C, std::span<const Complex> s,
+                    Rows<Complex> out);
+
 /// diag(λ) − PQ* with B and C, of one channel.
 struct DplrModel {
   Vector<Complex> eigenvalues;  ///< M
@@ -42,8 +46,10 @@ struct DplrModel {
 /// C(sI − A)⁻¹B by Woodbury's formula: with the (1 + r)² Cauchy sums S_XY = X(s − Λ)⁻¹Y over
 /// X ∈ {C, Q*}, Y ∈ {B, P} it is S_CB − S_CP (I + S_QP)⁻¹ S_QB.
 ///
-/// Near a λ_m, which need not be an eigenvalue of A, both terms are large and nearly the same.
-/// Where they are, λ_m is moved away by ρ and ρ·e_m e_m* joins the low-rank part.
+/// Near a λ_m, which need not be an eigenvalue of A, both terms are large and nearly the same, and
+/// for r > 1 the matrix is ill-conditioned. There the λ_m near the point are moved away by ρ, and
+/// ρ·e_m e_m* joins the low-rank part. Entries that no input reaches count for nothing, so that the
+/// response is finite at their λ.
 class DplrResponse {
  public:
   explicit DplrResponse(const DplrModel& model);
@@ -52,7 +58,10 @@ class DplrResponse {
   void evaluate(std::span<const Complex> s, std::span<Complex> out) const;
 
  private:
-  Complex near_pole(Complex s) const;
+  struct Minimal {};
+  DplrResponse(const DplrModel& model, Minimal);
+
+  Complex near_poles(Complex s) const;
 
   Index rank_;
   CauchySums<double> sums_;
@@ -93,7 +102,7 @@ using Response =
 /// out (H, L), complex or its real part: for every channel the inverse transform of G(z_l) over the
 /// circle, which is Σ_j C Ā^{k + jL} B̄: the L-periodic kernel of C, or the kernel itself where C is
 /// truncated, C(I − Āᴸ). steps (H); gains (H) = CB. `work`: operations of one response. Extra
-/// memory: some spectra of length L per thread.
+/// memory: spectra of at most 2¹⁸ entries in all, or one if it is longer, and a signal per thread.
 template <class T>
 void circle_kernels(const CircleNodes& nodes, std::span<const double> steps,
                     std::span<const Complex> gains, double work, const Response& response,

@@ -13,10 +13,11 @@ enum class Terms { single, conjugate };
 
 /// S sums over the same poles, y_s(z) = Σ_n c_sn/(z − λ_n), or with the conjugate terms.
 ///
-/// The reciprocals of a tile of points are made once, in double precision, and the sums are a
-/// product of matrices with them. Cost 4N divisions' worth of arithmetic and 4SN multiply–adds per
-/// point; memory O(SN) and a tile. Relative error of each term some eps, for differences |z − λ|
-/// between 1e-75 and 1e75 (conjugate terms) or 1e-150 and 1e150.
+/// Four sums at a time share the reciprocals of their terms, which are never stored: a division and
+/// 8 multiplications and additions per sum and term. In double precision whatever T is, in the same
+/// order and without fused operations, so with the same bits on every instruction set. Relative
+/// error of each term some eps, for differences |z − λ| between 1e-75 and 1e75 (conjugate terms) or
+/// 1e-150 and 1e150.
 template <class T>
 class CauchySums {
  public:
@@ -30,13 +31,10 @@ class CauchySums {
   void evaluate(std::span<const Complex> z, Rows<std::complex<T>> out) const;
 
  private:
-  void tile(std::span<const Complex> z, Matrix<T>& reciprocals, Matrix<T>& totals,
-            Rows<std::complex<T>> out, Index first) const;
-
   Terms terms_;
   Index sums_;
   Vector<Complex> eigenvalues_;
-  Matrix<T> coefficients_;  // (2S, N) or (2S, 2N), real
+  Vector<double> coefficients_;
 };
 
 /// out (H, K): row h is Σ_n v_hn/(z_k − λ_hn). `z` and `eigenvalues` have H rows, or one for all.
