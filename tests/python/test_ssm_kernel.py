@@ -156,12 +156,14 @@ def test_a_sample_at_an_eigenvalue_of_the_normal_part_is_removable(name):
 @pytest.mark.parametrize("step", [1e-7, 1e4])
 @pytest.mark.parametrize("name", ["legs-5", "legt-6", "dplr-hand-5-rank-2-half"])
 def test_tiny_and_huge_steps(name, step, rule):
-    """The condition knows that C (I - A^L) cancels for the former; nothing overflows."""
+    """C (I - A^L) cancels for the former, and routes over the circle say so; nothing overflows."""
     case = BY_NAME[name]
     expected, condition = exact_kernel(case, rule, LENGTH, step=step)
     for route in case.routes:
         found = kernel_by(route, case, LENGTH, rule=rule, step=step)
         assert_kernel(found, expected, condition, route)
+        told = found[0].info.condition is not None
+        assert told == (step < 1.0 and route in ("dplr", "allpass")), route
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -257,7 +257,7 @@ def _squarings(n: float, length: float) -> float:
 
 def _cauchy_sums(n: float, length: float) -> float:
     # N/2 pairs, L/2 points: one reciprocal (14) and four sums of two real coefficients (32).
-    return 46.0 * (n / 2.0) * (length / 2.0) + _transform(length)
+    return 52.0 * (n / 2.0) * (length / 2.0) + _transform(length)
 
 
 def _all_pass(n: float, length: float) -> float:

@@ -193,8 +193,9 @@ def kernel(
         cascade, then the same), "diagonal" (Vandermonde sums), "rational" (quotient of the
         transforms of two polynomials), "scan" (modes by :func:`scan`). Those that a model has:
         :func:`routes`. "diagonal" and "scan" take the eigenvectors of a model that is not diagonal,
-        "rational" the coefficients of one that is not rational: all warn of the digits they lose.
-        "auto" avoids these and takes the route with the fewest operations.
+        "rational" the coefficients of one that is not rational: all warn of the digits they lose,
+        and so do the routes over the circle where C(I − Āᴸ) nearly vanishes. "auto" avoids
+        eigenvectors and coefficients and takes the route with the fewest operations.
     readout : {"plain", "truncated"}
         "truncated": `C` is C̃ = C(I − Āᴸ), which S4 trains. The routes over the circle (dplr,
         allpass, rational) give the L-periodic kernel Σ_j C Ā^{k+jL} B̄ of what they read, and so

@@ -272,6 +272,15 @@ def _truncated(r: Realisation, length: int) -> Realisation:
     return r.with_read_out(r.read_out - advance_read_out(r, length))
 
 
+def _cancelled(plain: Realisation, truncated: Realisation) -> float:
+    """How much smaller C(I − Āᴸ) is than C: so many digits of C̃ are rounding errors."""
+    if plain is truncated or plain.kind == "rational":
+        return 1.0
+    before = np.linalg.norm(plain.read_out, axis=-1)
+    after = np.linalg.norm(truncated.read_out, axis=-1)
+    return float(np.max(before / np.where(after > 0.0, after, 1.0), initial=1.0))
+
+
 def _untruncated(r: Realisation, length: int) -> Realisation:
     """C̃ ↦ C, for the routes that compute the kernel of C itself."""
     if r.kind == "rational":
@@ -347,6 +356,10 @@ def compute(r: Realisation, length: int, route: str, readout: str = "plain") -> 
     if route in PERIODIC:
         source = _truncated(r, length) if readout == "plain" else r
         result = PERIODIC[route](source, length)
+        lost = _cancelled(r, source)
+        if lost > _DIGITS_WARNED:
+            _warn_of_condition(lost, "C(I - A^L), which nearly vanishes")
+            result = Result(result.rows, max(lost, result.condition or 1.0))
     else:
         result = _PLAIN[route](r if readout == "plain" else _untruncated(r, length), length)
     if not r.direct.any():

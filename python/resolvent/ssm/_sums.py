@@ -60,11 +60,11 @@ def cauchy(v: ArrayLike, z: ArrayLike, eigenvalues: ArrayLike, *, conjugate: boo
     Returns
     -------
     ndarray, shape (..., K), complex
-        complex64 where all arguments are single. Differences z − λ and reciprocals are in double
-        precision in any case. Relative error of each term a few eps, so that of the sum is a few
-        eps times the sum of the absolute terms over that of the terms. O(NK) time per channel;
-        extra memory of one tile, nothing of size NK. A pair costs one reciprocal, shared by all
-        channels with the same `z` and `eigenvalues`.
+        complex64 where all arguments are single; computed in double precision. Relative error of
+        each term a few eps, so that of the sum is a few eps times the sum of the absolute terms
+        over that of the terms. O(NK) time per channel; nothing of size NK is made. A pair costs one
+        reciprocal, which channels with the same `z` and `eigenvalues` share in fours. The same bits
+        for any number of threads and any instruction set.
 
     Raises
     ------
