@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from interruption import output_after_ctrl_c
 from ssm_support import (
     AGREEMENT,
     BY_NAME,
@@ -566,3 +567,40 @@ def test_read_outs_of_any_size(scale):
             expected = scale * np.asarray(one)
             bound = PROMISE * EPS * loss * np.abs(expected).max()
             assert_within(found, expected, bound, f"{case} {route}")
+
+
+# ---------------------------------------------------------------------------------------------
+# Interruption.
+
+INTERRUPTIBLE = {
+    "recurrence": 'rv.ssm.kernel(dense, 10**8, route="recurrence")',
+    "dplr": 'rv.ssm.kernel(modal, 10**7, step=1e-3, C=C, route="dplr", readout="truncated")',
+    "convolve": 'rv.ssm.convolve(u, u, method="direct")',
+    "scan": "[rv.ssm.scan([0.5], u) for _ in range(10**6)]",
+    "response": "rv.ssm.generating_function(dense, np.exp(-1j * u))",
+    "adjoint": "rv.ssm.cauchy_vjp(np.ones(10**4), 1j * u, -1 - np.arange(1e4), u)",
+    "register": "rv.rational.TransferFunction(a, a).kernel(10**7)",
+    "remainder": "rv.rational.TransferFunction(a, a).truncate(10**18)",
+}
+
+
+@pytest.mark.parametrize("name", INTERRUPTIBLE)
+def test_ctrl_c_stops_a_long_computation(name):
+    printed = output_after_ctrl_c(
+        f"""
+        import numpy as np, resolvent as rv
+        rng = np.random.default_rng(0)
+        dense = rv.ssm.StateSpace(rng.standard_normal((200, 200)) / 30, np.ones(200), np.ones(200))
+        modal = rv.spectral.dplr(rv.hippo.system("legs", 512), half=True)
+        C, u = np.ones(256), rng.standard_normal(10**6)
+        a = np.full(4000, 1e-5)
+        print("started", flush=True)
+        try:
+            {INTERRUPTIBLE[name]}
+            print("finished", flush=True)
+        except KeyboardInterrupt:
+            print("stopped", flush=True)
+        """,
+        delay=0.3,
+    )
+    assert printed == "stopped\n"

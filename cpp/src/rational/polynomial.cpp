@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "resolvent/core/interrupt.hpp"
 #include "resolvent/math/rational.hpp"
 #include "resolvent/rational/transfer.hpp"
 
@@ -36,6 +38,7 @@ template <class T>
 void power_remainder(ConstRows<T> a, Index exponent, Rows<T> out) {
   const Index order = a.cols();
   if (order == 0) return;
+  Checkpoint checkpoint;
   std::vector<T> product(static_cast<std::size_t>(2 * order));
   for (Index h = 0; h < a.rows(); ++h) {
     T* r = out.row(h).data();
@@ -52,6 +55,7 @@ void power_remainder(ConstRows<T> a, Index exponent, Rows<T> out) {
     r[0] = T(1);
     for (int bit = 62; bit >= 0; --bit) {
       if ((exponent >> bit) == 0) continue;
+      checkpoint();
       std::fill(product.begin(), product.end(), T(0));
       for (Index i = 0; i < order; ++i) {
         for (Index j = 0; j < order; ++j) product[i + j] += r[i] * r[j];
