@@ -164,8 +164,10 @@ def kernel_and_loss(route, own, model, length, **options):
         # Only where C (I - A^L) nearly vanishes do the routes over the circle lose digits.
         told = [str(w.message) for w in caught]
         assert all("C(I - A^L)" in message for message in told), told
-        assert bool(told) == (found.info.condition is not None)
-        assert not told or route in ("dplr", "allpass")
+        if route in ("dplr", "allpass"):
+            assert bool(told) == (found.info.condition is not None)
+        else:
+            assert not told
         return found, 1.0
     loss = found.info.condition
     assert loss >= 1.0
