@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "pair.hpp"
 #include "resolvent/core/threads.hpp"
 #include "resolvent/math/ssm.hpp"
 #include "resolvent/ssm/sums.hpp"
@@ -168,7 +169,6 @@ void cauchy_adjoint(ConstRows<std::complex<T>> v, ConstRows<Complex> z,
                     ConstRows<Complex> eigenvalues, ConstRows<std::complex<T>> g, Terms terms,
                     Rows<std::complex<T>> v_out, Rows<std::complex<T>> z_out,
                     Rows<std::complex<T>> eigenvalues_out) {
-  using Pair = math::ComplexPair<double>;
   const Index points = z.cols();
   const Index poles = v.cols();
   const bool pairs = terms == Terms::conjugate;

@@ -12,16 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include "pair.hpp"
 #include "resolvent/core/fft.hpp"
 #include "resolvent/core/threads.hpp"
 #include "resolvent/math/ssm.hpp"
 
 namespace resolvent::ssm {
 namespace {
-
-using Pair = math::ComplexPair<double>;
-
-Pair pair_of(Complex c) { return {c.real(), c.imag()}; }
 
 constexpr Index kLanes = 16;  // points that are worked on side by side
 
@@ -389,10 +386,6 @@ bool is_cancelled(double terms, Complex difference) {
   return !(terms <=
            kTooMuchCancelled * (std::abs(difference.real()) + std::abs(difference.imag())));
 }
-
-}  // namespace
-
-namespace {
 
 /// ρ with y = ρx to rounding, or NaN; x ≠ 0.
 Complex ratio_if_parallel(const Vector<Complex>& x, const Vector<Complex>& y) {

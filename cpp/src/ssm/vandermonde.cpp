@@ -3,14 +3,13 @@
 #include <limits>
 #include <vector>
 
+#include "pair.hpp"
 #include "resolvent/core/threads.hpp"
 #include "resolvent/math/ssm.hpp"
 #include "resolvent/ssm/sums.hpp"
 
 namespace resolvent::ssm {
 namespace {
-
-using Pair = math::ComplexPair<double>;
 
 constexpr Index kPoles = 128;      // at a time: bounds the tables
 constexpr Index kSegment = 65536;  // samples of one task
@@ -34,8 +33,6 @@ void powers(Pair lambda, Index count, Pair* table) {
   if (count > 1) table[1] = lambda;
   for (Index j = 2; j < count; ++j) table[j] = table[j / 2] * table[j - j / 2];
 }
-
-Pair pair_of(Complex c) { return {c.real(), c.imag()}; }
 
 double flushed(double x) { return std::abs(x) < kVanished ? 0.0 : x; }
 
