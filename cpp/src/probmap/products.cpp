@@ -1,0 +1,227 @@
+#include "resolvent/probmap/products.hpp"
+
+#include "lanes.hpp"
+#include "resolvent/math/probmap.hpp"
+
+namespace resolvent::probmap {
+namespace {
+
+/// s as a function of p.
+enum class Weight { p, support, interior, root, power };
+
+template <Weight weight, class T>
+T weight_of(T p, T exponent) {
+  if constexpr (weight == Weight::p) return p;
+  if constexpr (weight == Weight::support) return p > T(0) ? T(1) : T(0);
+  if constexpr (weight == Weight::interior) return p > T(0) && p < T(1) ? T(1) : T(0);
+  if constexpr (weight == Weight::root) return std::sqrt(p);
+  if constexpr (weight == Weight::power) return math::power_term(p, exponent).power;
+}
+
+/// Walks over p, g and out block by block; f(p, g, out, depth). Missing entries are 0.
+template <class T, class F>
+void sweep_pairs(const T* p, const T* g, T* out, Index n, F&& f) {
+  constexpr Index lanes = kLanes<T>;
+  const Index full = n / lanes * lanes;
+  for (Index i = 0; i < full; i += kDepth * lanes) {
+    f(p + i, g + i, out + i, std::min(kDepth, (full - i) / lanes));
+  }
+  if (full == n) return;
+  T last[3][lanes] = {};
+  std::copy(p + full, p + n, last[0]);
+  std::copy(g + full, g + n, last[1]);
+  std::copy(out + full, out + n, last[2]);
+  f(static_cast<const T*>(last[0]), static_cast<const T*>(last[1]), last[2], Index(1));
+  std::copy_n(last[2], n - full, out + full);
+}
+
+struct Moments {
+  double s = 0.0;   // Σ s
+  double sg = 0.0;  // Σ s g
+};
+
+/// Σs and Σsg of every lane; s goes to `out`.
+template <Weight weight, class T>
+void add_moments(const T* p, const T* g, T* out, Index depth, T exponent, T* s_sums, T* sg_sums) {
+  for (Index k = 0; k < depth * kLanes<T>; k += kLanes<T>) {
+#pragma omp simd
+    for (Index l = 0; l < kLanes<T>; ++l) {
+      const T s = weight_of<weight>(p[k + l], exponent);
+      out[k + l] = s;
+      s_sums[l] += s;
+      sg_sums[l] += s * g[k + l];
+    }
+  }
+}
+
+template <Weight weight, class T>
+void product_row(const T* p, const T* g, Index n, T exponent, T c, T* out) {
+  Moments total;
+  sweep_pairs(p, g, out, n, [&](const T* pb, const T* gb, T* ob, Index depth) {
+    T s[kLanes<T>] = {};
+    T sg[kLanes<T>] = {};
+    add_moments<weight>(pb, gb, ob, depth, exponent, s, sg);
+    total.s += fold(s);
+    total.sg += fold(sg);
+  });
+  const T mean = total.s > 0.0 ? static_cast<T>(total.sg / total.s) : T(0);
+#pragma omp simd
+  for (Index j = 0; j < n; ++j) out[j] *= (g[j] - mean) * c;
+}
+
+template <Weight weight, class T>
+void product_group(Group<T>& p, Group<T>& g, T exponent, const T* c) {
+  T out[kShort * kLanes<T>];
+  T s[kLanes<T>] = {};
+  T mean[kLanes<T>] = {};
+  add_moments<weight>(p.data(), g.data(), out, p.depth(), exponent, s, mean);
+#pragma omp simd
+  for (Index l = 0; l < kLanes<T>; ++l) mean[l] = s[l] > T(0) ? mean[l] / s[l] : T(0);
+  T* into = g.data();
+  for (Index k = 0; k < p.depth() * kLanes<T>; k += kLanes<T>) {
+#pragma omp simd
+    for (Index l = 0; l < kLanes<T>; ++l) {
+      into[k + l] = out[k + l] * ((into[k + l] - mean[l]) * c[l]);
+    }
+  }
+}
+
+template <Weight weight, class T>
+void product(ConstRows<T> p, ConstRows<T> g, double exponent, Parameter temperature, Rows<T> out) {
+  const T power = static_cast<T>(exponent);
+  if (p.cols() > kShort) {
+    return for_rows(p.rows(), p.cols(), [&](Index row) {
+      product_row<weight>(p.row(row).data(), g.row(row).data(), p.cols(), power,
+                          inverse<T>(temperature[row]), out.row(row).data());
+    });
+  }
+  for_groups<T>(p.rows(), p.cols(), [&](Index first) {
+    Group<T> values(p, first);
+    Group<T> vectors(g, first);
+    T c[kLanes<T>];
+    for (Index l = 0; l < kLanes<T>; ++l) c[l] = inverse<T>(temperature[values.row(l)]);
+    product_group<weight>(values, vectors, power, c);
+    vectors.store(out);
+  });
+}
+
+/// α > 2: with j the entry of the largest s and h = g − g_j, out_i = s_i h_i − (s_i/Σs) Σ s h.
+template <class T>
+void steep_row(const T* p, const T* g, Index n, double alpha, double temperature, T* out) {
+  Index smallest = -1;
+  for (Index j = 0; j < n; ++j) {
+    if (p[j] > T(0) && (smallest < 0 || p[j] < p[smallest])) smallest = j;
+  }
+  const double least = static_cast<double>(p[smallest]);
+  double ratios = 0.0;
+  double sum = 0.0;
+  for (Index j = 0; j < n; ++j) {
+    if (!(p[j] > T(0))) continue;
+    const double h = static_cast<double>(g[j]) - static_cast<double>(g[smallest]);
+    ratios += std::pow(static_cast<double>(p[j]) / least, 2.0 - alpha);
+    if (h != 0.0) sum += std::pow(static_cast<double>(p[j]), 2.0 - alpha) * h;
+  }
+  for (Index j = 0; j < n; ++j) {
+    out[j] = T(0);
+    if (!(p[j] > T(0))) continue;
+    const double h = static_cast<double>(g[j]) - static_cast<double>(g[smallest]);
+    const double ratio = std::pow(static_cast<double>(p[j]) / least, 2.0 - alpha) / ratios;
+    const double own = h == 0.0 ? 0.0 : std::pow(static_cast<double>(p[j]), 2.0 - alpha) * h;
+    out[j] = static_cast<T>((own - ratio * sum) / temperature);
+  }
+}
+
+/// One row of entmax, whatever its α.
+template <class T>
+void entmax_row(const T* p, const T* g, Index n, double alpha, double temperature, T* out) {
+  const T c = inverse<T>(temperature);
+  const T exponent = static_cast<T>(2.0 - alpha);
+  if (std::isinf(alpha)) {
+    std::fill_n(out, n, T(0));
+  } else if (alpha == 1.0) {
+    product_row<Weight::p>(p, g, n, exponent, c, out);
+  } else if (alpha == 1.5) {
+    product_row<Weight::root>(p, g, n, exponent, c, out);
+  } else if (alpha == 2.0) {
+    product_row<Weight::support>(p, g, n, exponent, c, out);
+  } else if (alpha < 2.0) {
+    product_row<Weight::power>(p, g, n, exponent, c, out);
+  } else {
+    steep_row(p, g, n, alpha, temperature, out);
+  }
+}
+
+/// Σp^α, Σs g, Σs and Σp g of one row of normmax; out = s.
+template <class T>
+void normmax_row(const T* p, const T* g, Index n, double alpha, double temperature, T* out) {
+  if (alpha == 1.0 || std::isinf(alpha)) {
+    std::fill_n(out, n, T(0));
+    return;
+  }
+  double powers = 0.0;
+  double pg = 0.0;
+  for (Index j = 0; j < n; ++j) {
+    const double value = static_cast<double>(p[j]);
+    const double s = value > 0.0 ? (alpha == 2.0 ? 1.0 : std::pow(value, 2.0 - alpha)) : 0.0;
+    out[j] = static_cast<T>(s);
+    powers += value > 0.0 ? (alpha == 2.0 ? value * value : std::pow(value, alpha)) : 0.0;
+    pg += value * static_cast<double>(g[j]);
+  }
+  double excess = 0.0;  // Σ s(g − ⟨p, g⟩)
+  for (Index j = 0; j < n; ++j) {
+    excess += static_cast<double>(out[j]) * (static_cast<double>(g[j]) - pg);
+  }
+  const double kappa = std::pow(powers, (alpha - 1.0) / alpha) / ((alpha - 1.0) * temperature);
+  for (Index j = 0; j < n; ++j) {
+    const double own = static_cast<double>(out[j]) * (static_cast<double>(g[j]) - pg);
+    out[j] = static_cast<T>(kappa * (own - static_cast<double>(p[j]) * excess));
+  }
+}
+
+}  // namespace
+
+template <class T>
+void softmax_product(ConstRows<T> p, ConstRows<T> g, Parameter temperature, Rows<T> out) {
+  product<Weight::p>(p, g, 1.0, temperature, out);
+}
+
+template <class T>
+void budget_product(ConstRows<T> p, ConstRows<T> g, Parameter temperature, Rows<T> out) {
+  product<Weight::interior>(p, g, 1.0, temperature, out);
+}
+
+template <class T>
+void entmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter temperature,
+                    Rows<T> out) {
+  if (alpha.is_shared() && alpha[0] <= 2.0) {
+    const double exponent = 2.0 - alpha[0];
+    if (exponent == 1.0) return product<Weight::p>(p, g, exponent, temperature, out);
+    if (exponent == 0.5) return product<Weight::root>(p, g, exponent, temperature, out);
+    if (exponent == 0.0) return product<Weight::support>(p, g, exponent, temperature, out);
+    return product<Weight::power>(p, g, exponent, temperature, out);
+  }
+  for_rows(p.rows(), p.cols(), [&](Index row) {
+    entmax_row(p.row(row).data(), g.row(row).data(), p.cols(), alpha[row], temperature[row],
+               out.row(row).data());
+  });
+}
+
+template <class T>
+void normmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter temperature,
+                     Rows<T> out) {
+  for_rows(p.rows(), p.cols(), [&](Index row) {
+    normmax_row(p.row(row).data(), g.row(row).data(), p.cols(), alpha[row], temperature[row],
+                out.row(row).data());
+  });
+}
+
+#define RESOLVENT_INSTANTIATE(T)                                                              \
+  template void softmax_product<T>(ConstRows<T>, ConstRows<T>, Parameter, Rows<T>);           \
+  template void budget_product<T>(ConstRows<T>, ConstRows<T>, Parameter, Rows<T>);            \
+  template void entmax_product<T>(ConstRows<T>, ConstRows<T>, Parameter, Parameter, Rows<T>); \
+  template void normmax_product<T>(ConstRows<T>, ConstRows<T>, Parameter, Parameter, Rows<T>);
+RESOLVENT_INSTANTIATE(float)
+RESOLVENT_INSTANTIATE(double)
+#undef RESOLVENT_INSTANTIATE
+
+}  // namespace resolvent::probmap
