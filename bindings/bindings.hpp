@@ -13,5 +13,6 @@ void bind_spectral(pybind11::module_& m);
 void bind_discretize(pybind11::module_& m);
 void bind_ssm(pybind11::module_& m);
 void bind_rational(pybind11::module_& m);
+void bind_probmap(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "bindings.hpp"
@@ -65,12 +66,14 @@ bool is_finite(const std::complex<T>& z) {
   return std::isfinite(z.real()) && std::isfinite(z.imag());
 }
 
-template <class T>
-void require_finite_as(const py::array& values, const char* name, const char* hint) {
+/// Throws with the first entry that is not `allowed`; `expected` says what is.
+template <class T, class F>
+void require_entries(const py::array& values, const char* name, const char* expected,
+                     const char* hint, F&& allowed) {
   const Array<T> array(values);
   const T* data = array.data();
   for (py::ssize_t i = 0; i < array.size(); ++i) {
-    if (is_finite(data[i])) continue;
+    if (allowed(data[i])) continue;
     // Unravel i, to name the place.
     std::vector<py::ssize_t> place(static_cast<std::size_t>(array.ndim()));
     py::ssize_t rest = i;
@@ -80,9 +83,20 @@ void require_finite_as(const py::array& values, const char* name, const char* hi
     }
     std::string where;
     for (const py::ssize_t p : place) where += (where.empty() ? "" : ", ") + std::to_string(p);
-    throw InvalidArgument(message(name, " must be finite, got ", name,
+    throw InvalidArgument(message(name, " must be ", expected, ", got ", name,
                                   where.empty() ? "" : "[" + where + "]", " = ", data[i], hint));
   }
+}
+
+template <class T>
+void require_finite_as(const py::array& values, const char* name, const char* hint) {
+  require_entries<T>(values, name, "finite", hint, [](const T& x) { return is_finite(x); });
+}
+
+template <class T>
+void require_logits_as(const py::array& values, const char* name) {
+  require_entries<T>(values, name, "finite or -inf", "",
+                     [](T x) { return x < std::numeric_limits<T>::infinity(); });
 }
 
 }  // namespace
@@ -111,6 +125,14 @@ void require_finite(const py::array& values, const char* name, const char* hint)
     require_finite_as<float>(values, name, hint);
   } else {
     require_finite_as<double>(values, name, hint);
+  }
+}
+
+void require_logits(const py::array& values, const char* name) {
+  if (is_float(values, true)) {
+    require_logits_as<float>(values, name);
+  } else {
+    require_logits_as<double>(values, name);
   }
 }
 
@@ -156,6 +178,8 @@ void bind_arrays(py::module_& m) {
         "As as_real, but keeps complex64 and complex128.");
   m.def("require_finite", &require_finite, py::arg("values"), py::arg("name"), py::arg("hint") = "",
         "Raises InvalidArgument with the place of the first NaN or infinity.");
+  m.def("require_logits", &require_logits, py::arg("values"), py::arg("name"),
+        "Raises InvalidArgument with the place of the first NaN or +inf.");
   m.def("checked_out", &checked_out, py::arg("out"), py::arg("shape"), py::arg("dtype"),
         "`out`, if it is a writable C-contiguous array of this shape and dtype.");
 }

@@ -28,6 +28,9 @@ py::array as_number(const py::object& value, const char* name);
 /// Throws `InvalidArgument` with the first position of a NaN or infinity, and the hint.
 void require_finite(const py::array& values, const char* name, const char* hint);
 
+/// The same for what is neither finite nor −∞.
+void require_logits(const py::array& values, const char* name);
+
 /// `out` if it is a writable C-contiguous array of this shape and dtype; says both where it is not.
 py::array checked_out(const py::object& out, const std::vector<py::ssize_t>& shape,
                       const py::dtype& dtype);

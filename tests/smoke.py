@@ -38,6 +38,14 @@ def main() -> None:
     digest.update(sums.tobytes())
     digest.update(rv.ssm.scan(np.linspace(0.0, 1.0, length), u).tobytes())
 
+    for kind in (np.float32, np.float64):
+        for n in (10, length):
+            logits = (2.0 * np.random.default_rng(2).standard_normal((70, n))).astype(kind)
+            for alpha in (1.0, 1.2, 1.5, 2.0, 3.0):
+                p = rv.probmap.entmax(logits, alpha)
+                digest.update(p.tobytes())
+                digest.update(rv.probmap.vjp("entmax", logits, logits, p=p, alpha=alpha).tobytes())
+
     # The exact rule needs no time stepping's error bars: it is the best approximation itself.
     system = rv.hippo.system("legs", order)
     best = rv.hippo.optimal(u, system)

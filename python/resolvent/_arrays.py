@@ -28,6 +28,7 @@ __all__ = [
     "positive_parameter",
     "read_only",
     "real_parameter",
+    "summed_to",
 ]
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -94,6 +95,15 @@ class ReadOnlyFields:
         for name, value in state.items():
             object.__setattr__(self, name, value)
         self.__post_init__()
+
+
+def summed_to(rows: Array, batch: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """Rows of a batch as an array of `shape`, added up over the axes that were broadcast."""
+    full = rows.reshape(batch + rows.shape[1:])
+    extra = full.ndim - len(shape)
+    full = full.sum(axis=tuple(range(extra)))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and full.shape[i] != 1)
+    return np.asarray(full.sum(axis=stretched, keepdims=True))
 
 
 def narrowed(result: Array, like: Array) -> Array:

@@ -16,7 +16,6 @@ __all__ = [
     "broadcast_shapes",
     "few_rows",
     "same_kind",
-    "summed_to",
 ]
 
 
@@ -63,12 +62,3 @@ def same_kind(*arrays: Array) -> tuple[Array, ...]:
     """The arrays in the smallest of the four floating types that holds them all."""
     kind = np.result_type(*arrays, np.float32)
     return tuple(np.asarray(array, dtype=kind, order="C") for array in arrays)
-
-
-def summed_to(rows: Array, batch: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    """Rows of a batch as an array of `shape`, added up over the axes that were broadcast."""
-    full = rows.reshape(batch + rows.shape[1:])
-    extra = full.ndim - len(shape)
-    full = full.sum(axis=tuple(range(extra)))
-    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and full.shape[i] != 1)
-    return np.asarray(full.sum(axis=stretched, keepdims=True))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, integer_parameter
-from resolvent.ssm._batch import all_rows, as_sequence, broadcast_shapes, few_rows, summed_to
+from resolvent._arrays import Array, ArrayLike, integer_parameter, summed_to
+from resolvent.ssm._batch import all_rows, as_sequence, broadcast_shapes, few_rows
 
 __all__ = ["cauchy", "cauchy_vjp", "positive_length", "vandermonde", "vandermonde_vjp"]
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, ArrayLike, name_parameter
+from resolvent._arrays import Array, ArrayLike, name_parameter, summed_to
 from resolvent.ssm._batch import (
     all_rows,
     as_finite,
@@ -16,7 +16,6 @@ from resolvent.ssm._batch import (
     broadcast_shapes,
     few_rows,
     same_kind,
-    summed_to,
 )
 
 __all__ = ["METHODS", "Method", "convolve", "convolve_adjoint", "scan", "scan_vjp"]
