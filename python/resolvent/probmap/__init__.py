@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from resolvent.probmap._derivatives import jacobian, jvp, vjp
 from resolvent.probmap._families import FUNCTIONS
+from resolvent.probmap._loss import loss, loss_gradient
 from resolvent.probmap._map import MAPS, Map, MapFunction
 from resolvent.probmap._maps import (
     budget,
@@ -50,6 +51,8 @@ __all__ = [
     "jvp",
     "log_softmax",
     "logsumexp",
+    "loss",
+    "loss_gradient",
     "margin_softmax",
     "normalize",
     "normmax",
