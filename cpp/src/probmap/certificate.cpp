@@ -46,13 +46,8 @@ Answer softmax_answer(const Distances& row) {
   for (const Real d : row.below) sum += std::exp(-d);
   const Real shift = std::log(sum);
   Real total = 0;
-  Index support = 0;
-  for (const Real d : row.below) {
-    const Real p = std::exp(-d - shift);
-    total += p;
-    support += static_cast<double>(p) > 0.0 ? 1 : 0;
-  }
-  return {row.top + shift, total - 1, support};
+  for (const Real d : row.below) total += std::exp(-d - shift);
+  return {row.top + shift, total - 1, static_cast<Index>(row.below.size())};
 }
 
 struct RealSums {

@@ -151,32 +151,89 @@ void entmax_row(const T* p, const T* g, Index n, double alpha, double temperatur
   }
 }
 
-/// Σp^α, Σs g, Σs and Σp g of one row of normmax; out = s.
+/// Σ s, Σ s g, Σ p g and Σ p^α of normmax, in every lane; s goes to `out`.
 template <class T>
+struct NormMoments {
+  T s[kLanes<T>] = {};
+  T sg[kLanes<T>] = {};
+  T pg[kLanes<T>] = {};
+  T powers[kLanes<T>] = {};
+
+  /// p^α is p²/s.
+  template <Weight weight>
+  void add(const T* p, const T* g, T* out, Index depth, T exponent) {
+    add_moments<weight>(p, g, out, depth, exponent, s, sg);
+    for (Index k = 0; k < depth * kLanes<T>; k += kLanes<T>) {
+#pragma omp simd
+      for (Index l = 0; l < kLanes<T>; ++l) {
+        const T value = p[k + l];
+        pg[l] += value * g[k + l];
+        powers[l] += value > T(0) ? value * (value / out[k + l]) : T(0);
+      }
+    }
+  }
+};
+
+/// κ = (Σp^α)^{(α−1)/α}/(α−1).
+double kappa(double powers, double alpha) {
+  return std::pow(powers, (alpha - 1.0) / alpha) / (alpha - 1.0);
+}
+
+/// One row of normmax: κ[s(g − ⟨p, g⟩) − p Σ s(g − ⟨p, g⟩)].
+template <Weight weight, class T>
 void normmax_row(const T* p, const T* g, Index n, double alpha, double temperature, T* out) {
-  if (alpha == 1.0 || std::isinf(alpha)) {
-    std::fill_n(out, n, T(0));
-    return;
+  double s = 0.0, sg = 0.0, pg = 0.0, powers = 0.0;
+  sweep_pairs(p, g, out, n, [&](const T* pb, const T* gb, T* ob, Index depth) {
+    NormMoments<T> part;
+    part.template add<weight>(pb, gb, ob, depth, static_cast<T>(2.0 - alpha));
+    s += fold(part.s);
+    sg += fold(part.sg);
+    pg += fold(part.pg);
+    powers += fold(part.powers);
+  });
+  const T mean = static_cast<T>(pg);
+  const T excess = static_cast<T>(sg - pg * s);
+  const T scale = static_cast<T>(kappa(powers, alpha) / temperature);
+#pragma omp simd
+  for (Index j = 0; j < n; ++j) out[j] = scale * (out[j] * (g[j] - mean) - p[j] * excess);
+}
+
+/// The same for a group of short rows, into g.
+template <Weight weight, class T>
+void normmax_group(Group<T>& p, Group<T>& g, double alpha, Parameter temperature) {
+  T out[kShort * kLanes<T>];
+  NormMoments<T> sums;
+  sums.template add<weight>(p.data(), g.data(), out, p.depth(), static_cast<T>(2.0 - alpha));
+  T scale[kLanes<T>];
+  for (Index l = 0; l < kLanes<T>; ++l) {
+    scale[l] =
+        static_cast<T>(kappa(static_cast<double>(sums.powers[l]), alpha) / temperature[p.row(l)]);
+    sums.sg[l] -= sums.pg[l] * sums.s[l];
   }
-  double powers = 0.0;
-  double pg = 0.0;
-  for (Index j = 0; j < n; ++j) {
-    const double value = static_cast<double>(p[j]);
-    const double s = value > 0.0 ? (alpha == 2.0 ? 1.0 : std::pow(value, 2.0 - alpha)) : 0.0;
-    out[j] = static_cast<T>(s);
-    powers += value > 0.0 ? (alpha == 2.0 ? value * value : std::pow(value, alpha)) : 0.0;
-    pg += value * static_cast<double>(g[j]);
-  }
-  double excess = 0.0;  // Σ s(g − ⟨p, g⟩)
-  for (Index j = 0; j < n; ++j) {
-    excess += static_cast<double>(out[j]) * (static_cast<double>(g[j]) - pg);
-  }
-  const double kappa = std::pow(powers, (alpha - 1.0) / alpha) / ((alpha - 1.0) * temperature);
-  for (Index j = 0; j < n; ++j) {
-    const double own = static_cast<double>(out[j]) * (static_cast<double>(g[j]) - pg);
-    out[j] = static_cast<T>(kappa * (own - static_cast<double>(p[j]) * excess));
+  const T* from = p.data();
+  T* into = g.data();
+  for (Index k = 0; k < p.depth() * kLanes<T>; k += kLanes<T>) {
+#pragma omp simd
+    for (Index l = 0; l < kLanes<T>; ++l) {
+      const T own = out[k + l] * (into[k + l] - sums.pg[l]);
+      into[k + l] = scale[l] * (own - from[k + l] * sums.sg[l]);
+    }
   }
 }
+
+template <Weight weight, class T>
+void normmax_groups(ConstRows<T> p, ConstRows<T> g, double alpha, Parameter temperature,
+                    Rows<T> out) {
+  for_groups<T>(p.rows(), p.cols(), [&](Index first) {
+    Group<T> values(p, first);
+    Group<T> vectors(g, first);
+    normmax_group<weight>(values, vectors, alpha, temperature);
+    vectors.store(out);
+  });
+}
+
+/// Whether normmax does not vary with x, but for jumps.
+bool is_flat(double alpha) { return alpha == 1.0 || std::isinf(alpha); }
 
 }  // namespace
 
@@ -209,9 +266,21 @@ void entmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter t
 template <class T>
 void normmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter temperature,
                      Rows<T> out) {
+  if (p.cols() <= kShort && alpha.is_shared() && !is_flat(alpha[0])) {
+    if (alpha[0] == 2.0) return normmax_groups<Weight::support>(p, g, 2.0, temperature, out);
+    return normmax_groups<Weight::power>(p, g, alpha[0], temperature, out);
+  }
   for_rows(p.rows(), p.cols(), [&](Index row) {
-    normmax_row(p.row(row).data(), g.row(row).data(), p.cols(), alpha[row], temperature[row],
-                out.row(row).data());
+    const T* value = p.row(row).data();
+    const T* vector = g.row(row).data();
+    T* into = out.row(row).data();
+    if (is_flat(alpha[row])) {
+      std::fill_n(into, p.cols(), T(0));
+    } else if (alpha[row] == 2.0) {
+      normmax_row<Weight::support>(value, vector, p.cols(), 2.0, temperature[row], into);
+    } else {
+      normmax_row<Weight::power>(value, vector, p.cols(), alpha[row], temperature[row], into);
+    }
   });
 }
 

@@ -1,6 +1,7 @@
 #include <functional>
 #include <utility>
 
+#include "compact.hpp"
 #include "resolvent/math/probmap.hpp"
 #include "softmax.hpp"
 
@@ -13,6 +14,19 @@ template <class T>
 T nth_largest(T* values, Index n, Index count) {
   std::nth_element(values, values + (count - 1), values + n, std::greater<T>());
   return values[count - 1];
+}
+
+/// The same for a row, where few entries are moved if the count is small: the count-th largest of
+/// the lanes' maxima is a lower bound. `scratch` has room for the row.
+template <class T>
+T nth_largest(const T* x, Index n, const Maxima<T>& m, Index count, T* scratch) {
+  T bound = -kInfinity<T>;
+  if (count <= kLanes<T>) {
+    T lanes[kLanes<T>];
+    std::copy_n(m.value, kLanes<T>, lanes);
+    bound = nth_largest(lanes, kLanes<T>, count);
+  }
+  return nth_largest(scratch, collect(x, n, bound, scratch), count);
 }
 
 /// The last of the fewest largest entries whose share of Σ e^{c(x − max)} is at least `mass`. The
@@ -90,10 +104,9 @@ std::pair<double, double> solve_budget(const T* x, Index n, T pivot, T c, double
 }
 
 template <class T>
-void budget_row(const T* x, Index n, Index entries, double total, T c, T* p) {
-  std::copy_n(x, n, p);
+void budget_row(const T* x, Index n, const Maxima<T>& m, Index entries, double total, T c, T* p) {
   const auto count = std::clamp<Index>(static_cast<Index>(std::ceil(total)), 1, entries);
-  const T pivot = nth_largest(p, n, count);
+  const T pivot = nth_largest(x, n, m, count, p);
   const auto [lambda, step] = solve_budget(x, n, pivot, c, total);
   const T high = static_cast<T>(lambda);
   const T low = static_cast<T>((lambda - static_cast<double>(high)) + step);
@@ -118,7 +131,7 @@ void budget(ConstRows<T> x, Parameter total, Parameter temperature, Empty empty,
     if (entries == 0) return fill_empty(p, row, empty);
     require(total[row] <= static_cast<double>(entries), "total must be at most ", entries,
             ", the number of entries in row ", row, ", got ", total[row]);
-    budget_row(from, n, entries, total[row], inverse<T>(temperature[row]), p.row(row).data());
+    budget_row(from, n, m, entries, total[row], inverse<T>(temperature[row]), p.row(row).data());
   });
   census.check();
 }
@@ -134,9 +147,13 @@ void sparse_softmax(ConstRows<T> x, Kept kept, Parameter temperature, Empty empt
     if (!m.is_clean()) return census.refuse();
     const T max = m.overall();
     if (max == -kInfinity<T>) return fill_empty(p, row, empty);
-    std::copy_n(from, n, to);
-    const T last = kept.count > 0 ? nth_largest(to, n, kept.count)
-                                  : last_of_mass(to, n, max, 1.0 / temperature[row], kept.mass);
+    T last = max;
+    if (kept.count > 0) {
+      last = nth_largest(from, n, m, kept.count, to);
+    } else {
+      std::copy_n(from, n, to);
+      last = last_of_mass(to, n, max, 1.0 / temperature[row], kept.mass);
+    }
 #pragma omp simd
     for (Index j = 0; j < n; ++j) to[j] = from[j] >= last ? from[j] : -kInfinity<T>;
     softmax_row(to, n, max, inverse<T>(temperature[row]), to);

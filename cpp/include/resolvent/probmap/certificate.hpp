@@ -6,7 +6,8 @@
 /// library functions of the compiler's `long double` (64 bits on x86, 113 or 53 elsewhere).
 namespace resolvent::probmap {
 
-/// λ of every row, what its equation leaves before λ is rounded, and how many entries are positive.
+/// λ of every row, what its equation leaves before λ is rounded, and how many entries are
+/// positive where nothing underflows.
 struct Certificate {
   Vector<double> value;
   Vector<double> residual;
