@@ -496,6 +496,16 @@ def test_thresholds(name, parameters, exact, dtype):
             assert support == sum(v > 0 for v in p)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_thresholds_do_not_underflow(dtype):
+    """The smallest kept entry and logsumexp, where p is 0 in floats."""
+    x = np.array([-4000, -2000, 0, 2000, 4000], dtype)
+    assert rv.probmap.threshold("sparse_softmax", x, k=3).value == 0
+    assert rv.probmap.threshold("sparse_softmax", x, k=5, temperature=0.5).value == -8000
+    assert rv.probmap.threshold("softmax", x).value == 4000
+    assert rv.probmap.threshold("entmax", x, alpha=1).value == 4000
+
+
 def total_and_slope(name, row, value, alpha=2.0, total=1.0):
     """sum p(lambda) - 1 at lambda as it was returned, in 50 digits, and |its derivative|."""
     with mp.workdps(oracle.DIGITS):

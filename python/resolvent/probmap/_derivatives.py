@@ -42,7 +42,7 @@ class _Point:
         p: ArrayLike | None = None,
     ) -> _Point:
         rows = as_rows(x, axis, mask)
-        known = None if p is None else rows.from_array(p, "p")
+        known = None if p is None else _known(p, rows)
         return cls(resolve(map, parameters), rows, refuses_empty(empty), known)
 
     @cached_property
@@ -90,10 +90,12 @@ class _Point:
 
     def _temperature_slope(self) -> Array:
         """∂p/∂τ = −J x/τ, with x relative to the largest where a shift does nothing."""
-        x = np.where(np.isneginf(self.rows.x), 0, self.rows.x)
+        x = self.family.logits(self.rows.x, self.rows)
+        masked = np.isneginf(x)
+        largest = np.zeros_like(x[:, :1])
         if self.family.shift_invariant:
-            largest = self.rows.x.max(axis=1, keepdims=True)
-            x = np.where(np.isneginf(self.rows.x), 0, x - np.maximum(largest, _least(x)))
+            largest = x.max(axis=1, keepdims=True, where=~masked, initial=_least(x))
+        x = np.where(masked, 0, x - largest)
         moved = np.empty_like(self.rows.x)
         self.product(x, moved, transposed=False)
         found: Array = -moved / self.temperature[:, None]
@@ -114,6 +116,12 @@ class _Point:
 
 def _least(x: Array) -> Any:
     return np.finfo(x.dtype).min
+
+
+def _known(p: ArrayLike, rows: Rows) -> Array:
+    if np.shape(p) != rows.given.shape:
+        raise _core.ShapeMismatch(f"p must have x's shape {rows.given.shape}, got {np.shape(p)}")
+    return rows.from_array(p, "p")
 
 
 def jacobian(
@@ -264,7 +272,8 @@ def vjp(
     wrt : str or tuple of str
         What for, as in :func:`jacobian`.
     p : array_like, optional
-        The probabilities, where they are known: the map is not evaluated again then.
+        The probabilities, where they are known, of x's shape: the map is not evaluated again then.
+        (The parameter p of sparse_softmax is bound: ``sparse_softmax(p=0.8)``.)
     out : ndarray, optional
         Where the gradient by x goes: C-contiguous, of x's shape and type.
 

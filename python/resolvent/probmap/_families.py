@@ -44,13 +44,22 @@ class Family:
         """Writes Jg, or Jᵀg."""
         raise NotImplementedError
 
+    def logits(self, x: Array, rows: Rows) -> Array:
+        """What the temperature divides, in the type of x."""
+        return x
+
     def matrix(self, rows: Rows, temperature: Array, p: Array) -> Array:
-        """J itself, (H, n, n)."""
+        """J itself, (H, n, n).
+
+        Columns add up to 0, which gives the diagonal without cancellation.
+        """
         full = np.empty((len(rows.x), rows.n, rows.n), rows.x.dtype)
         unit, column = np.zeros_like(rows.x), np.empty_like(rows.x)
         for j in range(rows.n):
             unit[:, j] = 1
             self.product(rows, temperature, p, unit, column, False)
+            column[:, j] = 0
+            column[:, j] = -column.sum(axis=1)
             full[:, :, j] = column
             unit[:, j] = 0
         return full
@@ -83,10 +92,6 @@ class Softmax(Family):
 
     def threshold(self, rows: Rows, temperature: Array) -> Certificate:
         return _core.probmap.softmax_threshold(self.logits(_double(rows.x), rows), temperature)
-
-    def logits(self, x: Array, rows: Rows) -> Array:
-        """What the exponential is taken of, in the type of x."""
-        return x
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,26 @@ class SparseSoftmax(Softmax):
     def threshold(self, rows: Rows, temperature: Array) -> Certificate:
         p = np.empty_like(rows.x)
         self.apply(rows, temperature, False, p)
-        kept = np.where(p > 0, _double(rows.x), np.inf).min(axis=1)
-        residual = p.sum(axis=1, dtype=np.float64) - 1.0
-        return kept / temperature, residual, np.count_nonzero(p, axis=1)
+        x = _double(rows.x)
+        last = self._last_kept(x, temperature)
+        support = np.count_nonzero((x >= last) & ~np.isneginf(x), axis=1)
+        return last[:, 0] / temperature, p.sum(axis=1, dtype=np.float64) - 1.0, support
+
+    def _last_kept(self, x: Array, temperature: Array) -> Array:
+        """The smallest logit that is kept, (H, 1), from a sorted row."""
+        count, mass = self._kept(x.shape[1])
+        ordered = -np.sort(-x, axis=1)
+        places = np.full((len(x), 1), count - 1)
+        if self.p is not None:
+            with np.errstate(invalid="ignore"):  # of empty rows
+                e = np.exp((ordered - ordered[:, :1]) / temperature[:, None])
+            sums = np.cumsum(np.nan_to_num(e), axis=1)
+            places = np.argmax(sums >= mass * sums[:, -1:], axis=1)[:, None]
+        entries = np.count_nonzero(~np.isneginf(x), axis=1)[:, None]
+        places = np.minimum(places, np.maximum(entries - 1, 0))
+        if mass == 1.0 and self.p is not None:
+            places = np.maximum(entries - 1, 0)
+        return np.take_along_axis(ordered, places, axis=1)
 
     def _kept(self, n: int) -> tuple[int, float]:
         if (self.k is None) == (self.p is None):

@@ -28,7 +28,7 @@ class Threshold(ReadOnlyFields):
     residual : ndarray, shape (...)
         What the equation that defines λ leaves, before λ is rounded to float64.
     support : ndarray of int, shape (...)
-        How many probabilities are positive.
+        How many probabilities are positive, those that underflow included.
     """
 
     value: Array
