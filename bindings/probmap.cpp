@@ -83,6 +83,17 @@ void sparse_softmax(const Array<T>& x, Index count, double mass, const Numbers& 
 }
 
 template <class T>
+Array<T> sparse_softmax_last(const Array<T>& x, Index count, double mass,
+                             const Numbers& temperature) {
+  Vector<T> last;
+  {
+    const py::gil_scoped_release released;
+    pm::sparse_softmax_last<T>(rows_in(x), {count, mass}, parameter_of(temperature), last);
+  }
+  return from_vector(last);
+}
+
+template <class T>
 void normalize(const Array<T>& x, const std::string& f, int order, const Numbers& temperature,
                bool refuse, Array<T>& out) {
   const auto rows = rows_out(out);
@@ -235,6 +246,7 @@ void bind_precision(py::module_& m) {
         out);
   m.def("sparse_softmax", &sparse_softmax<T>, x, "count"_a, "mass"_a, "temperature"_a,
         "refuse_empty"_a, out);
+  m.def("sparse_softmax_last", &sparse_softmax_last<T>, x, "count"_a, "mass"_a, "temperature"_a);
   m.def("normalize", &normalize<T>, x, "f"_a, "order"_a, "temperature"_a, "refuse_empty"_a, out);
   m.def("softmax_product", &multiply<T, &pm::softmax_product<T>>, p, "g"_a, "temperature"_a, out);
   m.def("budget_product", &multiply<T, &pm::budget_product<T>>, p, "g"_a, "temperature"_a, out);

@@ -34,6 +34,7 @@ from . import exact
 
 __all__ = [
     "DIGITS",
+    "FUNCTIONS",
     "MAPS",
     "NOISES",
     "Noise",
@@ -702,7 +703,7 @@ def _panel_edges(z, law, noise, panels):
     return np.unique(edges)
 
 
-def perturb_max_panels(x, noise="gumbel", df=None, *, panels=60, nodes=20):
+def perturb_max_panels(x, noise="gumbel", df=None, *, panels=50, nodes=16):
     """The same integral in floats, for rows of any length: Gauss-Legendre in every panel.
 
     In t with s = max x + tan t, which takes tails that vanish like powers to the ends of the last
@@ -751,8 +752,8 @@ def _allowed_softmax(z, p, change, /, **_):
     return _weighted(p, change * (z.max() - z))
 
 
-def _allowed_margin(z, p, change, /, margin=0.35, **_):
-    return _weighted(p, change * (z.max() - z + margin))
+def _allowed_margin(z, p, change, /, temperature, margin=0.35, **_):
+    return _weighted(p, change * (z.max() - z + abs(margin) / temperature))
 
 
 def _allowed_series(z, p, change, /, order=2, **_):
@@ -870,7 +871,7 @@ def allowed(name, x, p, dtype, ulps, /, temperature=1, **parameters):
     if there.any():
         z = z[there] - (0 if name in ("taylor_softmax", "normalize") else z.max())
         z = z.clip(-BIG, BIG).astype(float)
-        out[there] = _ALLOWED[name](z, p[there], change, **parameters)
+        out[there] = _ALLOWED[name](z, p[there], change, temperature=temperature, **parameters)
     return out + change * p + float(info.tiny)
 
 

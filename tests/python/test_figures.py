@@ -12,6 +12,7 @@ import pytest
 import resolvent as rv
 
 pytest.importorskip("pywt")
+pytest.importorskip("sklearn")
 mpl.use("Agg")
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,6 +53,17 @@ SMALL = {
     "rational-fit": {"length": 48, "order": 3},
     "rational-hankel": {"order": 6, "orders": (2, 4)},
     "rational-bode": {"order": 4, "window": 8},
+    "probmap-plane": {"points": 24},
+    "probmap-simplex": {"points": 40},
+    "probmap-gap": {"points": 41},
+    "probmap-alpha": {"points": 41},
+    "probmap-temperature": {"points": 41},
+    "probmap-gradients": {"points": 17, "others": 3},
+    "probmap-taylor": {"points": 61},
+    "probmap-noise": {"others": 2, "points": 21, "draws": 50},
+    "probmap-losses": {"points": 40},
+    "probmap-digits": {"points": 7, "steps": 60},
+    "probmap-attention": {},
 }
 
 

@@ -497,7 +497,7 @@ def test_known_values_and_outputs_of_vjp():
     g = np.ones((2, 3))
     refused(lambda: P.vjp("softmax", X, g, p=np.ones(2)), "p", "(2,)", "(2, 3)",
             error=rv.ShapeMismatch)  # fmt: skip
-    refused(lambda: P.vjp("softmax", X, g, p="text"), "p", error=rv.DtypeError)
+    refused(lambda: P.vjp("softmax", X, g, p=[["a"] * 3] * 2), "p", error=rv.DtypeError)
     refused(lambda: P.vjp("softmax", X, g, out=np.empty(3)), "out", "(3,)", "(2, 3)",
             error=rv.ShapeMismatch)  # fmt: skip
     refused(lambda: P.vjp("softmax", X, g, out=np.empty((2, 3), np.float32)), "out", "float32",

@@ -374,7 +374,7 @@ def test_inputs_are_left_as_they_were():
 # ---------------------------------------------------------------------------------------------
 # Interruption.
 
-DELAY, PATIENCE = 0.3, 2.0  # seconds: after which Ctrl-C comes, and within which it must be heard
+DELAY, PATIENCE = 0.3, 5.0  # seconds: after which Ctrl-C comes, and within which it must be heard
 
 INTERRUPTIBLE = {
     "entmax": "rv.probmap.entmax(long, 1.0001, out=long)",
@@ -385,10 +385,11 @@ INTERRUPTIBLE = {
 
 @pytest.mark.parametrize("name", INTERRUPTIBLE)
 def test_ctrl_c_stops_a_long_computation(name):
-    """A call of seconds is left within a fraction of one."""
+    """A single call of seconds, or minutes, is left soon."""
     printed = output_after_ctrl_c(
         f"""
         import time, numpy as np, resolvent as rv
+        rv.set_threads(1)
         x = np.random.default_rng(0).standard_normal((1000, 10000))
         long = np.tile(x.astype(np.float32), ({12 if name == "entmax" else 1}, 1))
         print("started", flush=True)

@@ -132,7 +132,7 @@ Answer budget_answer(const Distances& row, Real total) {
 }
 
 Answer normmax_answer(const Distances& row, double alpha) {
-  if (alpha == 1.0) return {row.top - 1, 0, count_below(row.below, kTiny * kTiny)};
+  if (alpha == 1.0) return {row.top - 1, 0, std::count(row.below.begin(), row.below.end(), 0)};
   if (std::isinf(alpha)) return convex_answer(row, 1);
   return convex_answer(row, static_cast<Real>(alpha) / (static_cast<Real>(alpha) - 1));
 }

@@ -345,6 +345,8 @@ void short_rows(Job<T>& job, const Member& member) {
 template <class T, class F>
 void family(ConstRows<T> x, Parameter alpha, Parameter temperature, Empty empty, Rows<T> p,
             F&& member_of) {
+  require_temperature(temperature);
+  require_at_least(alpha, "alpha", 1.0);
   Census<T> census(x);
   Job<T> job{x, temperature, empty, p, census};
   if (x.cols() <= kShort && alpha.is_shared() && member_of(alpha[0]).is_convex()) {

@@ -213,10 +213,24 @@ void for_groups(Index rows, Index n, Body&& body) {
   for_rows(groups, n * kLanes<T>, [&](Index group) { body(group * kLanes<T>); });
 }
 
-/// A positive factor in T; beyond its range the number next to it, which makes the same limit.
+/// Throws unless every τ is positive and finite.
+inline void require_temperature(Parameter temperature) {
+  for (const double tau : temperature.values()) {
+    require(tau > 0.0 && std::isfinite(tau), "temperature must be positive and finite, got ", tau);
+  }
+}
+
+inline void require_at_least(Parameter parameter, const char* name, double least) {
+  for (const double value : parameter.values()) {
+    require(value >= least, name, " must be at least ", least, ", got ", value);
+  }
+}
+
+/// A positive factor in T. Beyond T's range it is the number next to it, so that 0·∞ cannot occur;
+/// factors below the normal numbers have fewer digits.
 template <class T>
 T factor(double value) {
-  return static_cast<T>(std::clamp(value, static_cast<double>(std::numeric_limits<T>::min()),
+  return static_cast<T>(std::clamp(value, static_cast<double>(std::numeric_limits<T>::denorm_min()),
                                    static_cast<double>(std::numeric_limits<T>::max())));
 }
 

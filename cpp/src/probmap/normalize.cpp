@@ -1,3 +1,5 @@
+#include <array>
+
 #include "lanes.hpp"
 #include "resolvent/math/probmap.hpp"
 #include "resolvent/probmap/products.hpp"
@@ -7,9 +9,10 @@
 namespace resolvent::probmap {
 namespace {
 
-/// Powers of the inverse of the scale, for Taylor's polynomial; order 170 is the last whose
-/// factorial is a number.
+/// The last order whose factorial is a number.
 constexpr int kMostOrder = 170;
+
+using At = math::ValueSlope<double>;
 
 /// The entries of a row that f is scaled by.
 struct Range {
@@ -17,67 +20,90 @@ struct Range {
   double size = 0.0;  // max |x| of what is not masked
 };
 
+/// x/τ; −∞ where x is, a number elsewhere.
+template <class T>
+double logit(T x, double c) {
+  constexpr double kMost = std::numeric_limits<double>::max();
+  const double z = static_cast<double>(x) * c;
+  return x == -kInfinity<T> ? -kInfinity<double> : std::min(std::max(z, -kMost), kMost);
+}
+
 template <class T>
 Range range_of(const T* x, Index n, double c) {
   Range range;
   for (Index j = 0; j < n; ++j) {
-    const double z = static_cast<double>(x[j]) * c;
-    if (z == -kInfinity<double>) continue;
+    const double z = logit(x[j], c);
     range.largest = std::max(range.largest, z);
-    range.size = std::max(range.size, std::abs(z));
+    range.size = std::max(range.size, z == -kInfinity<double> ? 0.0 : std::abs(z));
   }
   return range;
 }
 
-/// f and f' at z, both in the row's scale.
-class Function {
- public:
-  Function(Normalizer f, const Range& range) : f_(f) {
-    switch (f.function) {
-      case Elementwise::square:
-        unit_ = range.size > 0.0 ? range.size : 1.0;
-        break;
-      case Elementwise::relu:
-        unit_ = range.largest > 0.0 ? range.largest : 1.0;
-        break;
-      case Elementwise::taylor:
-        unit_ = std::max(1.0, range.size);
-        powers_[0] = 1.0;
-        for (int m = 1; m <= f.order; ++m) powers_[m] = powers_[m - 1] / unit_;
-        break;
-      case Elementwise::softplus:
-        unit_ = std::max(1.0, range.largest);
-        [[fallthrough]];
-      case Elementwise::sigmoid:
-        shift_ = std::min(range.largest, 0.0);
-    }
-  }
-
-  math::ValueSlope<double> operator()(double z) const {
-    if (z == -kInfinity<double>) return {0.0, 0.0};
-    switch (f_.function) {
-      case Elementwise::square:
-        return {(z / unit_) * (z / unit_), 2.0 * (z / unit_) / unit_};
-      case Elementwise::relu:
-        return {math::positive_part(z / unit_), z > 0.0 ? 1.0 / unit_ : 0.0};
-      case Elementwise::sigmoid:
-        return math::scaled_sigmoid(z, shift_);
-      case Elementwise::softplus: {
-        const auto at = math::scaled_softplus(z, shift_);
-        return {at.value / unit_, at.slope / unit_};
-      }
-      case Elementwise::taylor:
-        return math::scaled_taylor(z / unit_, f_.order, powers_);
-    }
-    return {0.0, 0.0};
-  }
-
- private:
-  Normalizer f_;
-  double unit_ = 1.0;
-  double shift_ = 0.0;
-  double powers_[kMostOrder + 1];
+/// Each function gives f and f' at z, both in the row's scale; z is not −∞.
+struct Square {
+  double unit;
+  Square(const Range& range, int) : unit(range.size > 0.0 ? range.size : 1.0) {}
+  At operator()(double z) const { return {(z / unit) * (z / unit), 2.0 * (z / unit) / unit}; }
 };
+
+struct Relu {
+  double unit;
+  Relu(const Range& range, int) : unit(range.largest > 0.0 ? range.largest : 1.0) {}
+  At operator()(double z) const {
+    return {math::positive_part(z / unit), z > 0.0 ? 1.0 / unit : 0.0};
+  }
+};
+
+struct Sigmoid {
+  double shift;
+  Sigmoid(const Range& range, int) : shift(std::min(range.largest, 0.0)) {}
+  At operator()(double z) const { return math::scaled_sigmoid(z, shift); }
+};
+
+struct Softplus {
+  double shift;
+  double unit;
+  Softplus(const Range& range, int)
+      : shift(std::min(range.largest, 0.0)), unit(std::max(1.0, range.largest)) {}
+  At operator()(double z) const {
+    const At at = math::scaled_softplus(z, shift);
+    return {at.value / unit, at.slope / unit};
+  }
+};
+
+struct Taylor {
+  double unit;
+  int order;
+  std::array<double, kMostOrder + 1> powers;
+  Taylor(const Range& range, int order_) : unit(std::max(1.0, range.size)), order(order_) {
+    powers[0] = 1.0;
+    for (std::size_t m = 1; m <= static_cast<std::size_t>(order); ++m) {
+      powers[m] = powers[m - 1] / unit;
+    }
+  }
+  At operator()(double z) const { return math::scaled_taylor(z / unit, order, powers.data()); }
+};
+
+/// f and f' of a row, kBlock entries at a time: visit(first, count, values, slopes).
+constexpr Index kBlock = 64;
+
+template <class F, class T, class Visit>
+void evaluate(const F& f, const T* x, Index n, double c, Visit&& visit) {
+  double values[kBlock];
+  double slopes[kBlock];
+  for (Index first = 0; first < n; first += kBlock) {
+    const Index count = std::min(kBlock, n - first);
+#pragma omp simd
+    for (Index j = 0; j < count; ++j) {
+      const double z = logit(x[first + j], c);
+      const bool masked = z == -kInfinity<double>;
+      const At at = f(masked ? 0.0 : z);
+      values[j] = masked ? 0.0 : at.value;
+      slopes[j] = masked ? 0.0 : at.slope;
+    }
+    visit(first, count, values, slopes);
+  }
+}
 
 /// Uniform over what is not masked, for a row whose f are all 0.
 template <class T>
@@ -92,43 +118,70 @@ void fill_zero_row(const T* x, Rows<T>& p, Index row, Empty empty) {
   }
 }
 
-void check(Normalizer f) {
-  if (f.function != Elementwise::taylor) return;
-  require(f.order >= 2 && f.order % 2 == 0 && f.order <= kMostOrder,
-          "order must be even, at least 2 and at most ", kMostOrder, ", got ", f.order);
-}
-
-template <class T>
-void normalize_row(const T* x, Index n, Normalizer f, double c, Index row, Empty empty,
-                   Rows<T>& p) {
-  const Function function(f, range_of(x, n, c));
+template <class F, class T>
+void normalize_row(const T* x, int order, double c, Index row, Empty empty, Rows<T>& p) {
+  const Index n = p.cols();
+  const F f(range_of(x, n, c), order);
   CarefulSum total;
-  for (Index j = 0; j < n; ++j) total.add(function(static_cast<double>(x[j]) * c).value);
+  evaluate(f, x, n, c, [&](Index, Index count, const double* values, const double*) {
+    for (Index j = 0; j < count; ++j) total.add(values[j]);
+  });
   const double sum = total.value();
   if (sum == 0.0) return fill_zero_row(x, p, row, empty);
-  for (Index j = 0; j < n; ++j) {
-    p(row, j) = static_cast<T>(function(static_cast<double>(x[j]) * c).value / sum);
-  }
+  T* out = p.row(row).data();
+  evaluate(f, x, n, c, [&](Index first, Index count, const double* values, const double*) {
+    for (Index j = 0; j < count; ++j) out[first + j] = static_cast<T>(values[j] / sum);
+  });
 }
 
-template <class T>
-void product_row(const T* x, const T* g, Index n, Normalizer f, bool transposed, double c, T* out) {
-  const Function function(f, range_of(x, n, c));
+/// Jᵀg = d(g − ⟨p, g⟩) or Jg = d g − p⟨d, g⟩, d = f'/Σf.
+template <class F, class T>
+void product_row(const T* x, const T* g, Index n, int order, bool transposed, double c, T* out) {
+  const F f(range_of(x, n, c), order);
   CarefulSum total;
   CarefulSum weighted;  // Σ f g of the transpose, Σ f' g else
-  for (Index j = 0; j < n; ++j) {
-    const auto at = function(static_cast<double>(x[j]) * c);
-    total.add(at.value);
-    weighted.add((transposed ? at.value : at.slope) * static_cast<double>(g[j]));
-  }
+  evaluate(f, x, n, c, [&](Index first, Index count, const double* values, const double* slopes) {
+    for (Index j = 0; j < count; ++j) {
+      total.add(values[j]);
+      weighted.add((transposed ? values[j] : slopes[j]) * static_cast<double>(g[first + j]));
+    }
+  });
   const double sum = total.value();
-  const double moment = weighted.value();
-  for (Index j = 0; j < n; ++j) {
-    const auto at = function(static_cast<double>(x[j]) * c);
-    const double v = static_cast<double>(g[j]);
-    const double entry =
-        transposed ? at.slope * (v - moment / sum) : at.slope * v - at.value * (moment / sum);
-    out[j] = static_cast<T>(sum == 0.0 ? 0.0 : entry / sum * c);
+  if (sum == 0.0) {
+    std::fill_n(out, n, T(0));
+    return;
+  }
+  const double mean = weighted.value() / sum;
+  evaluate(f, x, n, c, [&](Index first, Index count, const double* values, const double* slopes) {
+    for (Index j = 0; j < count; ++j) {
+      const double v = static_cast<double>(g[first + j]);
+      const double entry = transposed ? slopes[j] * (v - mean) : slopes[j] * v - values[j] * mean;
+      out[first + j] = static_cast<T>(entry / sum * c);
+    }
+  });
+}
+
+template <class F>
+struct Tag {
+  using type = F;
+};
+
+/// Calls body with the type of the function.
+template <class Body>
+void with_function(Normalizer f, Body&& body) {
+  switch (f.function) {
+    case Elementwise::square:
+      return body(Tag<Square>());
+    case Elementwise::relu:
+      return body(Tag<Relu>());
+    case Elementwise::sigmoid:
+      return body(Tag<Sigmoid>());
+    case Elementwise::softplus:
+      return body(Tag<Softplus>());
+    case Elementwise::taylor:
+      require(f.order >= 2 && f.order % 2 == 0 && f.order <= kMostOrder,
+              "order must be even, at least 2 and at most ", kMostOrder, ", got ", f.order);
+      return body(Tag<Taylor>());
   }
 }
 
@@ -136,12 +189,15 @@ void product_row(const T* x, const T* g, Index n, Normalizer f, bool transposed,
 
 template <class T>
 void normalize(ConstRows<T> x, Normalizer f, Parameter temperature, Empty empty, Rows<T> p) {
-  check(f);
+  require_temperature(temperature);
   Census<T> census(x);
-  for_rows(x.rows(), x.cols(), [&](Index row) {
-    const T* from = x.row(row).data();
-    if (!maxima(from, x.cols()).is_clean()) return census.refuse();
-    normalize_row(from, x.cols(), f, 1.0 / temperature[row], row, empty, p);
+  with_function(f, [&](auto tag) {
+    for_rows(x.rows(), x.cols(), [&](Index row) {
+      const T* from = x.row(row).data();
+      if (!maxima(from, x.cols()).is_clean()) return census.refuse();
+      normalize_row<typename decltype(tag)::type>(from, f.order, 1.0 / temperature[row], row, empty,
+                                                  p);
+    });
   });
   census.check();
 }
@@ -149,11 +205,18 @@ void normalize(ConstRows<T> x, Normalizer f, Parameter temperature, Empty empty,
 template <class T>
 void normalize_product(ConstRows<T> x, ConstRows<T> g, Normalizer f, bool transposed,
                        Parameter temperature, Rows<T> out) {
-  check(f);
-  for_rows(x.rows(), x.cols(), [&](Index row) {
-    product_row(x.row(row).data(), g.row(row).data(), x.cols(), f, transposed,
-                1.0 / temperature[row], out.row(row).data());
+  require_temperature(temperature);
+  Census<T> census(x);
+  with_function(f, [&](auto tag) {
+    for_rows(x.rows(), x.cols(), [&](Index row) {
+      const T* from = x.row(row).data();
+      if (!maxima(from, x.cols()).is_clean()) return census.refuse();
+      product_row<typename decltype(tag)::type>(from, g.row(row).data(), x.cols(), f.order,
+                                                transposed, 1.0 / temperature[row],
+                                                out.row(row).data());
+    });
   });
+  census.check();
 }
 
 #define RESOLVENT_INSTANTIATE(T)                                                              \

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "lanes.hpp"
 #include "resolvent/math/noise.hpp"
@@ -44,24 +45,28 @@ std::unique_ptr<Noise> standard(Formula formula, std::vector<double> kinks = {})
 
 // ---- the rule -----------------------------------------------------------------------------------
 
-/// Kronrod's 15 nodes on [−1, 1] from the middle outwards, and the weights; every second node, from
-/// the middle on, is one of Gauss's 7 (Piessens et al. 1983).
+/// Kronrod's 21 nodes on [−1, 1] from the middle outwards, and the weights; every second one, from
+/// the first pair on, is one of Gauss's 10 (Piessens et al. 1983).
 struct Kronrod {
-  static constexpr std::array<double, 8> nodes{0.0,
-                                               0.20778495500789846760,
-                                               0.40584515137739716691,
-                                               0.58608723546769113029,
-                                               0.74153118559939443986,
-                                               0.86486442335976907279,
-                                               0.94910791234275852453,
-                                               0.99145537112081263921};
-  static constexpr std::array<double, 8> weights{0.20948214108472782801, 0.20443294007529889241,
-                                                 0.19035057806478540991, 0.16900472663926790283,
-                                                 0.14065325971552591875, 0.10479001032225018384,
-                                                 0.06309209262997855329, 0.02293532201052922496};
-  static constexpr std::array<double, 8> gauss{
-      0.41795918367346938776, 0.0, 0.38183005050511894495, 0.0,
-      0.27970539148927666790, 0.0, 0.12948496616886969327, 0.0};
+  static constexpr std::array<double, 11> nodes{0.0,
+                                                0.14887433898163121088,
+                                                0.29439286270146019813,
+                                                0.43339539412924719080,
+                                                0.56275713466860468334,
+                                                0.67940956829902440623,
+                                                0.78081772658641689706,
+                                                0.86506336668898451073,
+                                                0.93015749135570822600,
+                                                0.97390652851717172008,
+                                                0.99565716302580808074};
+  static constexpr std::array<double, 11> weights{
+      0.14944555400291690566,  0.14773910490133849137,  0.14277593857706008080,
+      0.13470921731147332593,  0.12349197626206585108,  0.10938715880229764190,
+      0.093125454583697605535, 0.075039674810919952767, 0.054755896574351996031,
+      0.032558162307964727479, 0.011694638867371874278};
+  static constexpr std::array<double, 11> gauss{
+      0.0, 0.29552422471475287017, 0.0, 0.26926671930999635509,  0.0, 0.21908636251598204400,
+      0.0, 0.14945134915058059315, 0.0, 0.066671344308688137594, 0.0};
 };
 
 constexpr double kTolerance = 1e-12;  // of a panel
@@ -69,9 +74,10 @@ constexpr double kMassTolerance = 1e-9;
 constexpr double kLogNothing = -40.0;  // log of a probability that is left out
 constexpr double kMissing = 1e-15;     // the same on the right, where it is 1 − ΠF
 constexpr int kMostHalvings = 48;
-constexpr double kGrowth = 4.0;   // of the panels away from the logits
-constexpr double kNearby = 16.0;  // units; logits further apart than this are separate clusters
-constexpr double kWidest = 4.0;   // units; panels among the logits
+constexpr double kFarthest = 1e150;  // units; no distribution in use reaches as far
+constexpr double kGrowth = 4.0;      // of the panels away from the logits
+constexpr double kNearby = 16.0;     // units; logits further apart than this are separate clusters
+constexpr double kWidest = 4.0;      // units; panels among the logits
 
 /// One row: its logits relative to the largest, masked ones left out, and scratch space.
 class Row {
@@ -83,24 +89,32 @@ class Row {
       places_.push_back(j);
       logits_.push_back((x[j] - largest_) / temperature);
     }
-    const auto entries = static_cast<Index>(places_.size());
-    for (Vector<double>* v : {&e_, &log_cdf_, &hazard_}) v->resize(entries);
   }
 
   bool is_empty() const { return largest_ == -kInfinity<double>; }
-  Index size() const { return e_.size(); }
+  Index size() const { return static_cast<Index>(places_.size()); }
   const std::vector<Index>& places() const { return places_; }
 
-  /// log Π_j F(t − x_j); the hazards are kept.
-  double log_product(double t) {
-    for (Index j = 0; j < size(); ++j) e_[j] = t - logits_[static_cast<std::size_t>(j)];
+  /// Looks at F(t − x_j) and f(t − x_j)/F(t − x_j) for several t at once.
+  void visit(std::span<const double> times) {
+    const Index entries = size();
+    const Index count = static_cast<Index>(times.size()) * entries;
+    for (Vector<double>* v : {&e_, &log_cdf_, &hazard_}) v->resize(count);
+    Index place = 0;
+    for (const double t : times) {
+      for (const double x : logits_) e_[place++] = t - x;
+    }
     noise_.evaluate(e_, log_cdf_, hazard_);
+  }
+
+  /// log Π_j F(t − x_j) at the k-th t of the visit.
+  double log_product(Index k) const {
     double sum = 0.0;
-    for (Index j = 0; j < size(); ++j) sum += log_cdf_[j];
+    for (Index j = k * size(); j < (k + 1) * size(); ++j) sum += log_cdf_[j];
     return sum;
   }
 
-  const Vector<double>& hazard() const { return hazard_; }
+  ConstVectorView<double> hazard(Index k) const { return {hazard_.data() + k * size(), size()}; }
 
   /// Edges of the panels to start with, ascending: the ends, places where the integrand is not
   /// smooth, and places around every cluster of logits whose distances from it grow geometrically,
@@ -123,14 +137,16 @@ class Row {
       while (last + 1 < sorted.size() && sorted[last + 1] - sorted[last] <= kNearby * unit) ++last;
       const double left = sorted[first] + center;
       const double right = sorted[last] + center;
-      for (double t = left; t < right && t < high; t += kWidest * unit) add(t);
       const double before = first > 0 ? sorted[first - 1] + center : low;
       const double after = last + 1 < sorted.size() ? sorted[last + 1] + center : high;
+      first = last + 1;
+      if (right < low || left > high) continue;
+      const double from = std::max(left, low);
+      const auto parts = static_cast<int>((std::min(right, high) - from) / (kWidest * unit));
+      for (int k = 0; k <= parts; ++k) add(from + k * (kWidest * unit));
       for (double d = unit; left - d > before; d *= kGrowth) add(left - d);
       for (double d = unit; right + d < after; d *= kGrowth) add(right + d);
-      add(left);
       add(right);
-      first = last + 1;
     }
     std::sort(found.begin(), found.end());
     found.erase(std::unique(found.begin(), found.end()), found.end());
@@ -142,10 +158,27 @@ class Row {
   std::pair<double, double> range() {
     const double center = noise_.center();
     double low = noise_.unit();
-    while (log_product(center - low) > kLogNothing) low *= kGrowth;
+    while (log_product_at(center - low) > kLogNothing) {
+      require_near(low, center - low);
+      low *= kGrowth;
+    }
     double high = noise_.unit();
-    while (-std::expm1(log_product(center + high)) > kMissing && high < 1e300) high *= kGrowth;
+    while (-std::expm1(log_product_at(center + high)) > kMissing) {
+      require_near(high, center + high);
+      high *= kGrowth;
+    }
     return {center - low, center + high};
+  }
+
+  double log_product_at(double t) {
+    visit({&t, 1});
+    return log_product(0);
+  }
+
+  void require_near(double distance, double t) {
+    require<NotConverged>(distance < kFarthest, "the cdf of noise must come near 0 and 1 within ",
+                          kFarthest, " units of its middle; it is e^", log_product_at(t), " at ", t,
+                          " for the maximum");
   }
 
   const Noise& noise_;
@@ -198,23 +231,30 @@ class Integral {
   }
 
   double apply_rules(double a, double b) {
+    constexpr std::size_t kNodes = Kronrod::nodes.size();
     const double half = 0.5 * (b - a);
     const double middle = a + half;
+    std::array<double, 2 * kNodes - 1> times;
+    for (std::size_t k = 0; k < kNodes; ++k) {
+      times[kNodes - 1 + k] = middle + half * Kronrod::nodes[k];
+      times[kNodes - 1 - k] = middle - half * Kronrod::nodes[k];
+    }
+    row_.visit(times);
     kronrod_.setZero();
     gauss_.setZero();
-    for (std::size_t k = 0; k < Kronrod::nodes.size(); ++k) {
-      add_node(middle + half * Kronrod::nodes[k], half, k);
-      if (k > 0) add_node(middle - half * Kronrod::nodes[k], half, k);
+    for (std::size_t i = 0; i < times.size(); ++i) {
+      const std::size_t k = i < kNodes ? kNodes - 1 - i : i - (kNodes - 1);
+      add_node(static_cast<Index>(i), half * Kronrod::weights[k], half * Kronrod::gauss[k]);
     }
     return (kronrod_ - gauss_).cwiseAbs().maxCoeff();
   }
 
-  void add_node(double t, double half, std::size_t k) {
-    const double log_product = row_.log_product(t);
+  void add_node(Index i, double weight, double gauss_weight) {
+    const double log_product = row_.log_product(i);
     if (!(log_product > 2.0 * kLogNothing)) return;
-    integrand_(std::exp(log_product), row_.hazard(), value_);
-    kronrod_ += (half * Kronrod::weights[k]) * value_;
-    if (k % 2 == 0) gauss_ += (half * Kronrod::gauss[k]) * value_;
+    integrand_(std::exp(log_product), row_.hazard(i), value_);
+    kronrod_ += weight * value_;
+    if (gauss_weight > 0.0) gauss_ += gauss_weight * value_;
   }
 
   Row& row_;
@@ -229,20 +269,24 @@ class Integral {
 
 /// Rows, spread over threads where the noise allows it. A node costs some 30 operations an entry.
 template <class Body>
-void for_noisy_rows(ConstRows<double> x, const Noise& noise, Body&& body) {
+void for_noisy_rows(ConstRows<double> x, const Noise& noise, Parameter temperature, Body&& body) {
   constexpr double kNodes = 500.0;
   constexpr double kWorkPerNode = 30.0;
   const double work =
       noise.is_concurrent() ? kNodes * kWorkPerNode * static_cast<double>(x.size()) : 0.0;
+  require_temperature(temperature);
+  Census<double> census(x);
   parallel_for(x.rows(), work, [&](Index index, Checkpoint& checkpoint) {
     checkpoint();
+    if (!maxima(x.row(index).data(), x.cols()).is_clean()) return census.refuse();
     body(index, checkpoint);
   });
+  census.check();
 }
 
 void integrate_row(Row& row, Index index, Rows<double>& p, Checkpoint& checkpoint) {
   p.row(index).setZero();
-  const auto density = [](double product, const Vector<double>& hazard, Vector<double>& value) {
+  const auto density = [](double product, ConstVectorView<double> hazard, Vector<double>& value) {
     value = product * hazard;
   };
   const Vector<double> found = Integral(row, row.size(), density, 1.0, checkpoint).evaluate();
@@ -264,7 +308,8 @@ void multiply_row(Row& row, const double* g, double temperature, double* out,
   vector.array() -= vector[0];
   const double scale = vector.cwiseAbs().maxCoeff();
   if (scale == 0.0) return;
-  const auto integrand = [&](double product, const Vector<double>& hazard, Vector<double>& value) {
+  const auto integrand = [&](double product, ConstVectorView<double> hazard,
+                             Vector<double>& value) {
     double sum = 0.0;
     double moment = 0.0;
     for (Index j = 0; j < hazard.size(); ++j) {
@@ -283,7 +328,7 @@ void multiply_row(Row& row, const double* g, double temperature, double* out,
 void differentiate_row(Row& row, double temperature, double* jacobian, Index n,
                        Checkpoint& checkpoint) {
   const Index size = row.size();
-  const auto integrand = [size](double product, const Vector<double>& hazard,
+  const auto integrand = [size](double product, ConstVectorView<double> hazard,
                                 Vector<double>& value) {
     for (Index i = 0; i < size; ++i) {
       value.segment(i * size, size) = (product * hazard[i]) * hazard;
@@ -316,25 +361,22 @@ std::unique_ptr<Noise> noise_named(const std::string& name, double df) {
   require(name == "student-t", "noise must be 'gumbel', 'normal', 'logistic', 'laplace', ",
           "'uniform', 'exponential', 'student-t' or 'cauchy', got '", name, "'");
   require(df > 0.0 && std::isfinite(df), "df must be positive and finite, got ", df);
-  const double log_beta = std::lgamma(0.5 * df) + std::lgamma(0.5) - std::lgamma(0.5 * df + 0.5);
+  const double log_beta = math::log_beta_half(0.5 * df);
   return standard([df, log_beta](double e) { return math::student_t(e, df, log_beta); });
 }
 
 void perturb_max(ConstRows<double> x, const Noise& noise, Parameter temperature, Empty empty,
                  Rows<double> p) {
-  Census<double> census(x);
-  for_noisy_rows(x, noise, [&](Index index, Checkpoint& checkpoint) {
-    if (!maxima(x.row(index).data(), x.cols()).is_clean()) return census.refuse();
+  for_noisy_rows(x, noise, temperature, [&](Index index, Checkpoint& checkpoint) {
     Row row(x.row(index).data(), x.cols(), temperature[index], noise);
     if (row.is_empty()) return fill_empty(p, index, empty);
     integrate_row(row, index, p, checkpoint);
   });
-  census.check();
 }
 
 void perturb_max_product(ConstRows<double> x, ConstRows<double> g, const Noise& noise,
                          Parameter temperature, Rows<double> out) {
-  for_noisy_rows(x, noise, [&](Index index, Checkpoint& checkpoint) {
+  for_noisy_rows(x, noise, temperature, [&](Index index, Checkpoint& checkpoint) {
     out.row(index).setZero();
     Row row(x.row(index).data(), x.cols(), temperature[index], noise);
     if (row.is_empty()) return;
@@ -345,7 +387,7 @@ void perturb_max_product(ConstRows<double> x, ConstRows<double> g, const Noise& 
 void perturb_max_jacobian(ConstRows<double> x, const Noise& noise, Parameter temperature,
                           double* out) {
   const Index n = x.cols();
-  for_noisy_rows(x, noise, [&](Index index, Checkpoint& checkpoint) {
+  for_noisy_rows(x, noise, temperature, [&](Index index, Checkpoint& checkpoint) {
     double* jacobian = out + index * n * n;
     std::fill_n(jacobian, n * n, 0.0);
     Row row(x.row(index).data(), n, temperature[index], noise);

@@ -7,7 +7,7 @@ namespace resolvent::probmap {
 namespace {
 
 /// s as a function of p.
-enum class Weight { p, support, interior, root, power };
+enum class Weight { p, support, interior, root, power, inverse_power };
 
 template <Weight weight, class T>
 T weight_of(T p, T exponent) {
@@ -16,6 +16,9 @@ T weight_of(T p, T exponent) {
   if constexpr (weight == Weight::interior) return p > T(0) && p < T(1) ? T(1) : T(0);
   if constexpr (weight == Weight::root) return std::sqrt(p);
   if constexpr (weight == Weight::power) return math::power_term(p, exponent).power;
+  if constexpr (weight == Weight::inverse_power) {
+    return p > T(0) ? T(1) / math::power_term(p, -exponent).power : T(0);
+  }
 }
 
 /// Walks over p, g and out block by block; f(p, g, out, depth). Missing entries are 0.
@@ -66,7 +69,7 @@ void product_row(const T* p, const T* g, Index n, T exponent, T c, T* out) {
   });
   const T mean = total.s > 0.0 ? static_cast<T>(total.sg / total.s) : T(0);
 #pragma omp simd
-  for (Index j = 0; j < n; ++j) out[j] *= (g[j] - mean) * c;
+  for (Index j = 0; j < n; ++j) out[j] = out[j] * (g[j] - mean) * c;
 }
 
 template <Weight weight, class T>
@@ -81,7 +84,7 @@ void product_group(Group<T>& p, Group<T>& g, T exponent, const T* c) {
   for (Index k = 0; k < p.depth() * kLanes<T>; k += kLanes<T>) {
 #pragma omp simd
     for (Index l = 0; l < kLanes<T>; ++l) {
-      into[k + l] = out[k + l] * ((into[k + l] - mean[l]) * c[l]);
+      into[k + l] = out[k + l] * (into[k + l] - mean[l]) * c[l];
     }
   }
 }
@@ -112,22 +115,30 @@ void steep_row(const T* p, const T* g, Index n, double alpha, double temperature
   for (Index j = 0; j < n; ++j) {
     if (p[j] > T(0) && (smallest < 0 || p[j] < p[smallest])) smallest = j;
   }
+  std::fill_n(out, n, T(0));
+  if (smallest < 0) return;
   const double least = static_cast<double>(p[smallest]);
+  // Where s overflows it is taken relative to the largest, and the result is ±∞ or 0.
+  const double largest = std::pow(least, 2.0 - alpha);
+  const double unit = std::isinf(largest) ? least : 1.0;
+  const auto weight = [=](T value, double relative_to) {
+    return std::pow(static_cast<double>(value) / relative_to, 2.0 - alpha);
+  };
   double ratios = 0.0;
   double sum = 0.0;
   for (Index j = 0; j < n; ++j) {
     if (!(p[j] > T(0))) continue;
     const double h = static_cast<double>(g[j]) - static_cast<double>(g[smallest]);
-    ratios += std::pow(static_cast<double>(p[j]) / least, 2.0 - alpha);
-    if (h != 0.0) sum += std::pow(static_cast<double>(p[j]), 2.0 - alpha) * h;
+    ratios += weight(p[j], least);
+    if (h != 0.0) sum += weight(p[j], unit) * h;
   }
   for (Index j = 0; j < n; ++j) {
-    out[j] = T(0);
     if (!(p[j] > T(0))) continue;
     const double h = static_cast<double>(g[j]) - static_cast<double>(g[smallest]);
-    const double ratio = std::pow(static_cast<double>(p[j]) / least, 2.0 - alpha) / ratios;
-    const double own = h == 0.0 ? 0.0 : std::pow(static_cast<double>(p[j]), 2.0 - alpha) * h;
-    out[j] = static_cast<T>((own - ratio * sum) / temperature);
+    const double own = h == 0.0 ? 0.0 : weight(p[j], unit) * h;
+    const double entry = own - weight(p[j], least) / ratios * sum;
+    if (entry == 0.0) continue;
+    out[j] = static_cast<T>((std::isinf(largest) ? largest * entry : entry) / temperature);
   }
 }
 
@@ -151,7 +162,8 @@ void entmax_row(const T* p, const T* g, Index n, double alpha, double temperatur
   }
 }
 
-/// Σ s, Σ s g, Σ p g and Σ p^α of normmax, in every lane; s goes to `out`.
+/// Σ s, Σ s g, Σ p g and Σ r^α of normmax in every lane, with r = p/max p and s = r^{2−α}, which
+/// goes to `out`: relative to the largest p no power leaves the range of numbers for large α.
 template <class T>
 struct NormMoments {
   T s[kLanes<T>] = {};
@@ -159,33 +171,38 @@ struct NormMoments {
   T pg[kLanes<T>] = {};
   T powers[kLanes<T>] = {};
 
-  /// p^α is p²/s.
-  template <Weight weight>
-  void add(const T* p, const T* g, T* out, Index depth, T exponent) {
-    add_moments<weight>(p, g, out, depth, exponent, s, sg);
+  /// r^α is r²/s.
+  template <Weight weight, class P>
+  void add(const T* p, const T* g, T* out, Index depth, P inverse_max, T exponent) {
     for (Index k = 0; k < depth * kLanes<T>; k += kLanes<T>) {
 #pragma omp simd
       for (Index l = 0; l < kLanes<T>; ++l) {
-        const T value = p[k + l];
-        pg[l] += value * g[k + l];
-        powers[l] += value > T(0) ? value * (value / out[k + l]) : T(0);
+        const T r = p[k + l] * inverse_max[l];
+        const T own = weight_of<weight>(r, exponent);
+        out[k + l] = own;
+        s[l] += own;
+        sg[l] += own * g[k + l];
+        pg[l] += p[k + l] * g[k + l];
+        powers[l] += r > T(0) ? r * (r / own) : T(0);
       }
     }
   }
 };
 
-/// κ = (Σp^α)^{(α−1)/α}/(α−1).
-double kappa(double powers, double alpha) {
-  return std::pow(powers, (alpha - 1.0) / alpha) / (alpha - 1.0);
+/// κ of the s above: (Σr^α)^{(α−1)/α} max p/(α−1).
+double kappa(double powers, double largest, double alpha) {
+  return std::pow(powers, (alpha - 1.0) / alpha) * largest / (alpha - 1.0);
 }
 
 /// One row of normmax: κ[s(g − ⟨p, g⟩) − p Σ s(g − ⟨p, g⟩)].
 template <Weight weight, class T>
 void normmax_row(const T* p, const T* g, Index n, double alpha, double temperature, T* out) {
+  const T largest = maxima(p, n).overall();
   double s = 0.0, sg = 0.0, pg = 0.0, powers = 0.0;
   sweep_pairs(p, g, out, n, [&](const T* pb, const T* gb, T* ob, Index depth) {
     NormMoments<T> part;
-    part.template add<weight>(pb, gb, ob, depth, static_cast<T>(2.0 - alpha));
+    part.template add<weight>(pb, gb, ob, depth, Same<T>{T(1) / largest},
+                              static_cast<T>(2.0 - alpha));
     s += fold(part.s);
     sg += fold(part.sg);
     pg += fold(part.pg);
@@ -193,7 +210,7 @@ void normmax_row(const T* p, const T* g, Index n, double alpha, double temperatu
   });
   const T mean = static_cast<T>(pg);
   const T excess = static_cast<T>(sg - pg * s);
-  const T scale = static_cast<T>(kappa(powers, alpha) / temperature);
+  const T scale = static_cast<T>(kappa(powers, static_cast<double>(largest), alpha) / temperature);
 #pragma omp simd
   for (Index j = 0; j < n; ++j) out[j] = scale * (out[j] * (g[j] - mean) - p[j] * excess);
 }
@@ -202,12 +219,18 @@ void normmax_row(const T* p, const T* g, Index n, double alpha, double temperatu
 template <Weight weight, class T>
 void normmax_group(Group<T>& p, Group<T>& g, double alpha, Parameter temperature) {
   T out[kShort * kLanes<T>];
+  Maxima<T> largest;
+  largest.update(p.data(), p.depth());
+  T inverse_max[kLanes<T>];
+  for (Index l = 0; l < kLanes<T>; ++l) inverse_max[l] = T(1) / largest.value[l];
   NormMoments<T> sums;
-  sums.template add<weight>(p.data(), g.data(), out, p.depth(), static_cast<T>(2.0 - alpha));
+  sums.template add<weight>(p.data(), g.data(), out, p.depth(), PerLane<T>{inverse_max},
+                            static_cast<T>(2.0 - alpha));
   T scale[kLanes<T>];
   for (Index l = 0; l < kLanes<T>; ++l) {
-    scale[l] =
-        static_cast<T>(kappa(static_cast<double>(sums.powers[l]), alpha) / temperature[p.row(l)]);
+    scale[l] = static_cast<T>(
+        kappa(static_cast<double>(sums.powers[l]), static_cast<double>(largest.value[l]), alpha) /
+        temperature[p.row(l)]);
     sums.sg[l] -= sums.pg[l] * sums.s[l];
   }
   const T* from = p.data();
@@ -268,6 +291,9 @@ void normmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter 
                      Rows<T> out) {
   if (p.cols() <= kShort && alpha.is_shared() && !is_flat(alpha[0])) {
     if (alpha[0] == 2.0) return normmax_groups<Weight::support>(p, g, 2.0, temperature, out);
+    if (alpha[0] > 2.0) {
+      return normmax_groups<Weight::inverse_power>(p, g, alpha[0], temperature, out);
+    }
     return normmax_groups<Weight::power>(p, g, alpha[0], temperature, out);
   }
   for_rows(p.rows(), p.cols(), [&](Index row) {
@@ -278,6 +304,9 @@ void normmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter 
       std::fill_n(into, p.cols(), T(0));
     } else if (alpha[row] == 2.0) {
       normmax_row<Weight::support>(value, vector, p.cols(), 2.0, temperature[row], into);
+    } else if (alpha[row] > 2.0) {
+      normmax_row<Weight::inverse_power>(value, vector, p.cols(), alpha[row], temperature[row],
+                                         into);
     } else {
       normmax_row<Weight::power>(value, vector, p.cols(), alpha[row], temperature[row], into);
     }

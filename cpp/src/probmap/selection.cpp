@@ -1,5 +1,6 @@
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "compact.hpp"
 #include "resolvent/math/probmap.hpp"
@@ -49,6 +50,32 @@ T last_of_mass(T* values, Index n, T max, double c, double mass) {
     std::pop_heap(values, values + left);
     --left;
   }
+}
+
+void check(Kept kept, Parameter temperature, Index n) {
+  require_temperature(temperature);
+  require(kept.count >= 0 && kept.count <= n, "count must be at most ", n, ", got ", kept.count);
+  require(kept.count > 0 || (kept.mass > 0.0 && kept.mass <= 1.0), "mass must be in (0, 1], got ",
+          kept.mass);
+}
+
+/// The smallest entry that is kept; `scratch` has room for the row. Where fewer than `count` are
+/// not masked, the smallest of those.
+template <class T>
+T last_kept(const T* x, Index n, const Maxima<T>& m, Kept kept, double temperature, T* scratch) {
+  T last = -kInfinity<T>;
+  if (kept.count > 0) {
+    last = nth_largest(x, n, m, kept.count, scratch);
+  } else {
+    std::copy_n(x, n, scratch);
+    last = last_of_mass(scratch, n, m.overall(), 1.0 / temperature, kept.mass);
+  }
+  if (last > -kInfinity<T>) return last;
+  last = m.overall();
+  for (Index j = 0; j < n; ++j) {
+    if (x[j] > -kInfinity<T> && x[j] < last) last = x[j];
+  }
+  return last;
 }
 
 /// F = Σ clip(u, 0, 1) and how many u lie strictly between, u = c(x − pivot) − λ.
@@ -121,6 +148,10 @@ void budget_row(const T* x, Index n, const Maxima<T>& m, Index entries, double t
 
 template <class T>
 void budget(ConstRows<T> x, Parameter total, Parameter temperature, Empty empty, Rows<T> p) {
+  require_temperature(temperature);
+  for (const double wanted : total.values()) {
+    require(wanted > 0.0, "total must be positive, got ", wanted);
+  }
   Census<T> census(x);
   const Index n = x.cols();
   for_rows(x.rows(), n, [&](Index row) {
@@ -138,6 +169,7 @@ void budget(ConstRows<T> x, Parameter total, Parameter temperature, Empty empty,
 
 template <class T>
 void sparse_softmax(ConstRows<T> x, Kept kept, Parameter temperature, Empty empty, Rows<T> p) {
+  check(kept, temperature, x.cols());
   Census<T> census(x);
   const Index n = x.cols();
   for_rows(x.rows(), n, [&](Index row) {
@@ -147,13 +179,7 @@ void sparse_softmax(ConstRows<T> x, Kept kept, Parameter temperature, Empty empt
     if (!m.is_clean()) return census.refuse();
     const T max = m.overall();
     if (max == -kInfinity<T>) return fill_empty(p, row, empty);
-    T last = max;
-    if (kept.count > 0) {
-      last = nth_largest(from, n, m, kept.count, to);
-    } else {
-      std::copy_n(from, n, to);
-      last = last_of_mass(to, n, max, 1.0 / temperature[row], kept.mass);
-    }
+    const T last = last_kept(from, n, m, kept, temperature[row], to);
 #pragma omp simd
     for (Index j = 0; j < n; ++j) to[j] = from[j] >= last ? from[j] : -kInfinity<T>;
     softmax_row(to, n, max, inverse<T>(temperature[row]), to);
@@ -161,9 +187,28 @@ void sparse_softmax(ConstRows<T> x, Kept kept, Parameter temperature, Empty empt
   census.check();
 }
 
-#define RESOLVENT_INSTANTIATE(T)                                               \
-  template void budget<T>(ConstRows<T>, Parameter, Parameter, Empty, Rows<T>); \
-  template void sparse_softmax<T>(ConstRows<T>, Kept, Parameter, Empty, Rows<T>);
+template <class T>
+void sparse_softmax_last(ConstRows<T> x, Kept kept, Parameter temperature, Vector<T>& last) {
+  check(kept, temperature, x.cols());
+  Census<T> census(x);
+  const Index n = x.cols();
+  last.resize(x.rows());
+  for_rows(x.rows(), n, [&](Index row) {
+    const T* from = x.row(row).data();
+    const Maxima<T> m = maxima(from, n);
+    last[row] = -kInfinity<T>;
+    if (!m.is_clean()) return census.refuse();
+    if (m.overall() == -kInfinity<T>) return;
+    std::vector<T> scratch(static_cast<std::size_t>(n));
+    last[row] = last_kept(from, n, m, kept, temperature[row], scratch.data());
+  });
+  census.check();
+}
+
+#define RESOLVENT_INSTANTIATE(T)                                                  \
+  template void budget<T>(ConstRows<T>, Parameter, Parameter, Empty, Rows<T>);    \
+  template void sparse_softmax<T>(ConstRows<T>, Kept, Parameter, Empty, Rows<T>); \
+  template void sparse_softmax_last<T>(ConstRows<T>, Kept, Parameter, Vector<T>&);
 RESOLVENT_INSTANTIATE(float)
 RESOLVENT_INSTANTIATE(double)
 #undef RESOLVENT_INSTANTIATE

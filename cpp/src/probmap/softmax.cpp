@@ -12,20 +12,25 @@ struct Total {
   double log() const { return std::log(ties) + std::log1p(rest / ties); }
 };
 
+template <class T, class P>
+void add_total(const T* x, Index depth, P max, P c, T* ties, T* rest) {
+  for (Index k = 0; k < depth; ++k, x += kLanes<T>) {
+#pragma omp simd
+    for (Index l = 0; l < kLanes<T>; ++l) {
+      const T e = math::exp_nonpositive((x[l] - max[l]) * c[l]);
+      ties[l] += x[l] < max[l] ? T(0) : T(1);
+      rest[l] += x[l] < max[l] ? e : T(0);
+    }
+  }
+}
+
 template <class T>
 Total total_of(const T* x, Index n, T max, T c) {
   Total total;
   sweep(x, n, [&](const T* block, Index depth) {
     T ties[kLanes<T>] = {};
     T rest[kLanes<T>] = {};
-    for (Index k = 0; k < depth; ++k, block += kLanes<T>) {
-#pragma omp simd
-      for (Index l = 0; l < kLanes<T>; ++l) {
-        const T e = math::exp_nonpositive((block[l] - max) * c);
-        ties[l] += block[l] < max ? T(0) : T(1);
-        rest[l] += block[l] < max ? e : T(0);
-      }
-    }
+    add_total(block, depth, Same<T>{max}, Same<T>{c}, ties, rest);
     total.ties += fold(ties);
     total.rest += fold(rest);
   });
@@ -74,10 +79,50 @@ void softmax_short(ConstRows<T> x, Parameter temperature, Empty empty, Rows<T> p
   });
 }
 
+/// What log_softmax and logsumexp share: calls body(row, max, c, log Σ e^{c(x − max)}) for every
+/// row with entries, empty(row) for the others.
+template <class T, class Body, class Empty>
+void for_log_sums(ConstRows<T> x, Parameter temperature, Body&& body, Empty&& empty) {
+  require_temperature(temperature);
+  Census<T> census(x);
+  const auto settle = [&](Index row, T max, bool clean, T c, double log_sum) {
+    const State state = state_of(max, clean);
+    if (state == State::refused) return census.refuse();
+    if (state == State::empty) return empty(row);
+    body(row, max, c, log_sum);
+  };
+  if (x.cols() > kShort) {
+    for_rows(x.rows(), x.cols(), [&](Index row) {
+      const T* from = x.row(row).data();
+      const Maxima<T> m = maxima(from, x.cols());
+      const T max = m.overall();
+      const T c = inverse<T>(temperature[row]);
+      settle(row, max, m.is_clean(), c, total_of(from, x.cols(), max, c).log());
+    });
+  } else {
+    for_groups<T>(x.rows(), x.cols(), [&](Index first) {
+      Group<T> group(x, first);
+      Maxima<T> m;
+      m.update(group.data(), group.depth());
+      T c[kLanes<T>];
+      for (Index l = 0; l < kLanes<T>; ++l) c[l] = inverse<T>(temperature[group.row(l)]);
+      T ties[kLanes<T>] = {};
+      T rest[kLanes<T>] = {};
+      add_total<T, PerLane<T>>(group.data(), group.depth(), {m.value}, {c}, ties, rest);
+      for (Index l = 0; l < group.count(); ++l) {
+        const Total total{static_cast<double>(ties[l]), static_cast<double>(rest[l])};
+        settle(first + l, m.value[l], m.is_clean(l), c[l], total.log());
+      }
+    });
+  }
+  census.check();
+}
+
 }  // namespace
 
 template <class T>
 void softmax(ConstRows<T> x, Parameter temperature, Empty empty, Rows<T> p) {
+  require_temperature(temperature);
   Census<T> census(x);
   if (x.cols() <= kShort) {
     softmax_short(x, temperature, empty, p, census);
@@ -97,44 +142,27 @@ void softmax(ConstRows<T> x, Parameter temperature, Empty empty, Rows<T> p) {
 
 template <class T>
 void log_softmax(ConstRows<T> x, Parameter temperature, Empty empty, Rows<T> out) {
-  Census<T> census(x);
   const Index n = x.cols();
-  for_rows(x.rows(), n, [&](Index row) {
+  const auto write = [&](Index row, T max, T c, double log_sum) {
+    const T shift = static_cast<T>(log_sum);
     const T* from = x.row(row).data();
-    const Maxima<T> m = maxima(from, n);
-    const T max = m.overall();
-    const State state = state_of(max, m.is_clean());
-    if (state == State::refused) return census.refuse();
-    if (state == State::empty) {
-      fill_empty(out, row, empty);
-      out.row(row).setConstant(-std::log(static_cast<T>(n)));
-      return;
-    }
-    const T c = inverse<T>(temperature[row]);
-    const T shift = static_cast<T>(total_of(from, n, max, c).log());
     T* to = out.row(row).data();
 #pragma omp simd
     for (Index j = 0; j < n; ++j) to[j] = (from[j] - max) * c - shift;
+  };
+  for_log_sums(x, temperature, write, [&](Index row) {
+    fill_empty(out, row, empty);
+    out.row(row).setConstant(-std::log(static_cast<T>(n)));
   });
-  census.check();
 }
 
 template <class T>
 void logsumexp(ConstRows<T> x, Parameter temperature, Vector<T>& out) {
-  Census<T> census(x);
   out.resize(x.rows());
-  for_rows(x.rows(), x.cols(), [&](Index row) {
-    const T* from = x.row(row).data();
-    const Maxima<T> m = maxima(from, x.cols());
-    const T max = m.overall();
-    const State state = state_of(max, m.is_clean());
-    out[row] = -kInfinity<T>;
-    if (state == State::refused) census.refuse();
-    if (state != State::good) return;
-    const Total total = total_of(from, x.cols(), max, inverse<T>(temperature[row]));
-    out[row] = static_cast<T>(static_cast<double>(max) / temperature[row] + total.log());
-  });
-  census.check();
+  const auto write = [&](Index row, T max, T, double log_sum) {
+    out[row] = static_cast<T>(static_cast<double>(max) / temperature[row] + log_sum);
+  };
+  for_log_sums(x, temperature, write, [&](Index row) { out[row] = -kInfinity<T>; });
 }
 
 #define RESOLVENT_INSTANTIATE(T)                                         \

@@ -25,6 +25,7 @@ from resolvent.figures import hippo, spectral  # isort: skip
 from resolvent.figures import discretize  # isort: skip
 from resolvent.figures import ssm  # isort: skip
 from resolvent.figures import rational  # isort: skip
+from resolvent.figures import probmap  # isort: skip
 
 __all__ = [
     "FIGURES",
@@ -33,6 +34,7 @@ __all__ = [
     "discretize",
     "draw",
     "hippo",
+    "probmap",
     "rational",
     "spectral",
     "ssm",

@@ -62,19 +62,24 @@ class _Point:
         self._named(lambda: self.family.apply(self.rows, self.temperature, self.refuse_empty, out))
         return out
 
+    @property
+    def value(self) -> Array:
+        """The map's value where products need it, else any array."""
+        return self.p if self.family.uses_value else self.rows.x
+
     def product(self, vectors: Array, out: Array, *, transposed: bool) -> None:
         """Writes Jv or Jᵀv."""
         self._named(
             lambda: self.family.product(
-                self.rows, self.temperature, self.p, vectors, out, transposed
+                self.rows, self.temperature, self.value, vectors, out, transposed
             )
         )
         out[self.rows.empty()] = 0
 
     def matrix(self) -> Array:
         """J of every row, (H, n, n)."""
-        found: Array = naming_places(
-            self.rows, lambda: self.family.matrix(self.rows, self.temperature, self.p)
+        found: Array = self._named(
+            lambda: self.family.matrix(self.rows, self.temperature, self.value)
         )
         found[self.rows.empty()] = 0
         return found
@@ -99,6 +104,10 @@ class _Point:
         moved = np.empty_like(self.rows.x)
         self.product(x, moved, transposed=False)
         found: Array = -moved / self.temperature[:, None]
+        # They add up to 0: the largest has its digits from the others, where J's product cancels.
+        place = np.argmax(np.abs(found), axis=1)[:, None]
+        np.put_along_axis(found, place, 0, axis=1)
+        np.put_along_axis(found, place, -found.sum(axis=1, keepdims=True), axis=1)
         return found
 
     def checked(self, name: str) -> None:
@@ -110,8 +119,11 @@ class _Point:
                 f"wrt must be of {listed} for {self.map.name}; got {name!r}"
             )
 
-    def _named(self, compute: Callable[[], None]) -> None:
-        naming_places(self.rows, compute, self.refuse_empty)
+    def _named(self, compute: Callable[[], Any]) -> Any:
+        """Computes something; refuses rows without entries where that was asked for."""
+        if self.refuse_empty:
+            self.rows.require_entries()
+        return naming_places(self.rows, compute)
 
 
 def _least(x: Array) -> Any:
@@ -295,17 +307,17 @@ def vjp(
     for name in names:
         point.checked(name)
     upstream = point.rows.from_array(g, "g")
-    results = tuple(
-        _by_logits(point, upstream, out) if name == "x" else _by_parameter(point, upstream, name)
-        for name in names
-    )
-    return results if isinstance(wrt, tuple) else results[0]
+    # What is written into `out` comes last: it may be x, g or p.
+    found = {name: _by_parameter(point, upstream, name) for name in names if name != "x"}
+    if "x" in names:
+        found["x"] = _by_logits(point, upstream, out)
+    return tuple(found[name] for name in names) if isinstance(wrt, tuple) else found[wrt]
 
 
 def _by_logits(point: _Point, g: Array, out: Array | None) -> Array:
     rows = point.rows
     into, direct = rows.target(None if out is None else rows.checked_out(out))
-    if direct and (np.may_share_memory(into, g) or np.may_share_memory(into, point.p)):
+    if direct and (np.may_share_memory(into, g) or np.may_share_memory(into, point.value)):
         into, direct = np.empty_like(rows.x), False
     point.product(g, into, transposed=True)
     return rows.delivered(into, direct, out)

@@ -31,6 +31,8 @@ class Family:
     name: ClassVar[str]
     #: What :func:`vjp` can differentiate by, besides the logits and the temperature.
     parameters: ClassVar[tuple[str, ...]] = ()
+    #: Whether products need the value p.
+    uses_value: ClassVar[bool] = True
     #: Whether p(x + c) = p(x), so that the derivatives may take logits relative to the largest.
     shift_invariant: ClassVar[bool] = True
 
@@ -132,28 +134,13 @@ class SparseSoftmax(Softmax):
         _core.probmap.sparse_softmax(rows.x, count, mass, temperature, refuse_empty, out)
 
     def threshold(self, rows: Rows, temperature: Array) -> Certificate:
+        count, mass = self._kept(rows.n)
+        last = _core.probmap.sparse_softmax_last(rows.x, count, mass, temperature)
         p = np.empty_like(rows.x)
         self.apply(rows, temperature, False, p)
-        x = _double(rows.x)
-        last = self._last_kept(x, temperature)
-        support = np.count_nonzero((x >= last) & ~np.isneginf(x), axis=1)
-        return last[:, 0] / temperature, p.sum(axis=1, dtype=np.float64) - 1.0, support
-
-    def _last_kept(self, x: Array, temperature: Array) -> Array:
-        """The smallest logit that is kept, (H, 1), from a sorted row."""
-        count, mass = self._kept(x.shape[1])
-        ordered = -np.sort(-x, axis=1)
-        places = np.full((len(x), 1), count - 1)
-        if self.p is not None:
-            with np.errstate(invalid="ignore"):  # of empty rows
-                e = np.exp((ordered - ordered[:, :1]) / temperature[:, None])
-            sums = np.cumsum(np.nan_to_num(e), axis=1)
-            places = np.argmax(sums >= mass * sums[:, -1:], axis=1)[:, None]
-        entries = np.count_nonzero(~np.isneginf(x), axis=1)[:, None]
-        places = np.minimum(places, np.maximum(entries - 1, 0))
-        if mass == 1.0 and self.p is not None:
-            places = np.maximum(entries - 1, 0)
-        return np.take_along_axis(ordered, places, axis=1)
+        kept = (rows.x >= last[:, None]) & ~np.isneginf(rows.x)
+        residual = p.sum(axis=1, dtype=np.float64) - 1.0
+        return _double(last) / temperature, residual, np.count_nonzero(kept, axis=1)
 
     def _kept(self, n: int) -> tuple[int, float]:
         if (self.k is None) == (self.p is None):
@@ -188,10 +175,11 @@ class Entmax(Family):
         _core.probmap.entmax_product(p, g, self._alpha(rows), temperature, out)
 
     def slope(self, rows: Rows, temperature: Array, p: Array, name: str) -> Array:
-        alpha = self._alpha(rows)[:, None]
+        alpha = self._alpha(rows)
         finite = np.isfinite(alpha)
-        found: Array = np.where(finite, _entmax_slope(p, np.where(finite, alpha, 2.0)), 0.0)
-        return found
+        slope = _entmax_slope(p, np.where(finite, alpha, 2.0))
+        slope[~np.broadcast_to(finite, len(slope))] = 0.0
+        return slope
 
     def threshold(self, rows: Rows, temperature: Array) -> Certificate:
         return _core.probmap.entmax_threshold(_double(rows.x), self._alpha(rows), temperature)
@@ -280,6 +268,7 @@ class Elementwise(Family):
     """f(x_i)/Σf(x_j)."""
 
     shift_invariant = False
+    uses_value = False
 
     def function(self) -> tuple[str, int]:
         """Name of f and order of its polynomial."""
@@ -321,6 +310,7 @@ class PerturbMax(Family):
     """P[argmax(x + ε) = i]."""
 
     name = "perturb_max"
+    uses_value = False
     noise: Any = "gumbel"
     df: Any = None
 
@@ -393,21 +383,46 @@ def _at_least_one(value: Any, rows: Rows) -> Array:
 
 
 def _entmax_slope(p: Array, alpha: Array) -> Array:
-    """∂p/∂α = d − s Σd/Σs, d = −p ℓ² φ_2(−(α−1)ℓ), ℓ = ln p, s = p^{2−α}.
+    """∂p/∂α = d − s Σd/Σs, d = −p ℓ² φ_2(−(α−1)ℓ), ℓ = ln p, s = p^{2−α}; alpha (1,) or (H,).
 
     d is the derivative with λ = (α−1)θ − 1 moving so that θ stays. It has a limit at α = 1, where
-    the usual form, (p − q)/(α−1)² − (h − qΣh)/(α−1), cancels.
+    the usual form, (p − q)/(α−1)² − (h − qΣh)/(α−1), cancels. Only positive entries are looked at.
     """
-    inside = p > 0
-    p64 = np.where(inside, _double(p), 1.0)
-    log_p = np.log(p64)
-    with np.errstate(over="ignore"):
-        d = np.where(inside, -p64 * log_p**2 * _phi_2((1.0 - alpha) * log_p), 0.0)
-    log_s = np.where(inside, (2.0 - alpha) * log_p, -np.inf)
-    share = np.exp(log_s - log_s.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
-    slope: Array = d - share * d.sum(axis=1, keepdims=True)
+    positive = np.flatnonzero(p)
+    row = positive // p.shape[1]
+    value = p.reshape(-1)[positive].astype(np.float64)
+    own = np.broadcast_to(alpha, len(p))[row]
+    log_p = np.log(value)
+    # Relative to the largest d and s of the row: beyond α = 2 they may be as large as they like.
+    log_d, log_s = _log_phi_2((1.0 - own) * log_p), (2.0 - own) * log_p
+    with np.errstate(divide="ignore"):  # ℓ = 0 where p = 1
+        log_d += log_p + 2.0 * np.log(np.abs(log_p))
+    d, largest = _relative(log_d, row, len(p))
+    share, _ = _relative(log_s, row, len(p))
+    share /= np.bincount(row, share, len(p))[row]
+    entries = share * np.bincount(row, d, len(p))[row] - d
+    with np.errstate(over="ignore", invalid="ignore"):
+        entries = np.where(entries == 0.0, 0.0, np.exp(largest[row]) * entries)
+    slope = np.zeros(p.shape)
+    slope.reshape(-1)[positive] = entries
     return slope
+
+
+def _relative(log_values: Array, row: Array, rows: int) -> tuple[Array, Array]:
+    """Values divided by the largest of their row, and the logarithms of these."""
+    largest = np.full(rows, -np.inf)
+    np.maximum.at(largest, row, log_values)
+    finite = np.where(np.isneginf(largest), 0.0, largest)
+    return np.exp(log_values - finite[row]), finite
+
+
+def _log_phi_2(z: Array) -> Array:
+    """log φ_2(z) for z ≥ 0; 1 + z is nothing beside e^z in the end."""
+    moderate = np.minimum(z, 100.0)
+    found: Array = np.log(_phi_2(moderate))
+    far = z > 100.0
+    found[far] = z[far] - 2.0 * np.log(z[far])
+    return found
 
 
 def _phi_2(z: Array) -> Array:
@@ -428,8 +443,9 @@ def _normmax_slope(p: Array, alpha: Array) -> Array:
     """
     inside = p > 0
     p64 = np.where(inside, _double(p), 1.0)
-    powers = np.where(inside, p64**alpha, 0.0).sum(axis=1, keepdims=True)
-    log_r = np.log(p64) - np.log(powers) / alpha
+    largest = _double(p).max(axis=1, keepdims=True)
+    powers = np.where(inside, (p64 / largest) ** alpha, 0.0).sum(axis=1, keepdims=True)
+    log_r = np.log(p64 / largest) - np.log(powers) / alpha
     log_u = (alpha - 1.0) * log_r
     q = alpha / (alpha - 1.0)
     r = np.where(inside, np.exp(log_r), 0.0)

@@ -22,7 +22,7 @@ MAPS: tuple[str, ...] = tuple(FAMILIES)
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Map:
     """A map to the simplex whose parameters are bound.
 
@@ -54,6 +54,19 @@ class Map:
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self._bound)})"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Map):
+            return NotImplemented
+        mine, others = self.parameters, other.parameters
+        return (
+            self.name == other.name
+            and mine.keys() == others.keys()
+            and all(np.array_equal(mine[name], others[name]) for name in mine)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._bound))
+
     def setting(self, name: str) -> Any:
         """A parameter's value: the bound one, else the default."""
         return {**_defaults(self.name), **self.parameters}[name]
@@ -72,7 +85,8 @@ class Map:
                 raise _core.InvalidArgument(
                     f"{self.name} has the parameters {', '.join(known)}; got {name!r}"
                 )
-        return Map(self.name, tuple({**self.parameters, **parameters}.items()))
+        bound = {**self.parameters, **parameters}
+        return Map(self.name, tuple((name, bound[name]) for name in known if name in bound))
 
     def __call__(
         self,

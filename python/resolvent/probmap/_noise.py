@@ -132,8 +132,9 @@ def _refuse_df(df: Any) -> None:
 def _draw_from(
     quantile: Callable[[Array], Any], rng: np.random.Generator, shape: tuple[int, ...]
 ) -> Array:
-    # 1 − u lies in (0, 1], u in [0, 1): the middle of the cell is inside.
-    return np.asarray(quantile(rng.random(shape) + 0.5 * np.finfo(float).eps), dtype=np.float64)
+    # The middles of 2⁵² cells: never 0 or 1, where quantile may be infinite.
+    uniform = (rng.integers(0, 1 << 52, shape) + 0.5) * 2.0**-52
+    return np.asarray(quantile(uniform), dtype=np.float64)
 
 
 def _as_double(out: Array) -> Array:

@@ -47,7 +47,7 @@ class Rows:
 
     def numbers(self, value: ArrayLike, name: str) -> Array:
         """A parameter as float64, shape (1,) where all rows share it, else (H,)."""
-        array = as_real(value, name).astype(np.float64, copy=False)
+        array: Array = as_real(value, name).astype(np.float64)  # a copy: `out` may share its memory
         if array.size == 1:
             return array.reshape(1)
         try:

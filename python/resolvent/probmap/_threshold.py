@@ -156,7 +156,7 @@ def sample(
         raise _core.InvalidArgument(f"map must be perturb_max, got {chosen.name!r}")
     draw = family.perturbation().draw
     rows = as_rows(x, axis, mask)
-    _core.require_logits(rows.x, "x")
+    _core.require_logits(rows.to_array(rows.x), "x")
     shape = _draws_shape(size)
     rng = np.random.default_rng(seed)
     logits = rows.x.astype(np.float64) / chosen.temperature(rows)[:, None]

@@ -96,6 +96,17 @@ inline double incomplete_beta_fraction(double x, double a, double b, double log_
   return std::exp(a * std::log(x) + b * std::log1p(-x) - log_beta) / a * fraction;
 }
 
+/// log B(a, ½) = log Γ(a) + ½ log π − log Γ(a + ½). The difference of two large logarithms is taken
+/// from its series, ½ log a − 1/(8a) + 1/(192a³) − 1/(640a⁵) + 17/(14336a⁷) − ….
+inline double log_beta_half(double a) {
+  constexpr double kHalfLogPi = 0.57236494292470008707;
+  if (a < 30.0) return std::lgamma(a) + kHalfLogPi - std::lgamma(a + 0.5);
+  const double r = 1.0 / a;
+  const double z = r * r;
+  const double series = r * (0.125 - z * (1.0 / 192.0 - z * (1.0 / 640.0 - z * 17.0 / 14336.0)));
+  return kHalfLogPi - (0.5 * std::log(a) - series);
+}
+
 /// f ∝ (1 + e²/ν)^{−(ν+1)/2}; log_beta = log B(ν/2, ½).
 inline LogCdf student_t(double e, double nu, double log_beta) {
   const double square = e * e;

@@ -20,7 +20,7 @@ struct PowerTerm {
   T slope;
 };
 
-/// For u ≤ 1. Denormal u are taken as the smallest normal number.
+/// For u ≤ 1 and q ≥ 0. Denormal u are taken as the smallest normal number.
 template <class T>
 RESOLVENT_HD inline PowerTerm<T> power_term(T u, T q) {
   constexpr T kLeast = std::numeric_limits<T>::min();

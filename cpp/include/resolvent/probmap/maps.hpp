@@ -7,7 +7,8 @@
 /// Maps from rows of logits to the simplex, and what they are differentiated with.
 ///
 /// Everywhere: x is (H, n), one row each; entries of −∞ are masked and get exactly 0. +∞ and NaN
-/// throw `InvalidArgument` with the first place; the output is unspecified then. p is map(x/τ). The
+/// throw `InvalidArgument` with the first place, as do parameters out of range; the output is
+/// unspecified then. p is map(x/τ). The
 /// output must not overlap the input. Results do not depend on the number of threads, nor on what
 /// the other rows are. Nothing is allocated that grows with the input, unless it is said. Sources:
 /// Martins, Astudillo 2016 (sparsemax), Peters, Niculae, Martins 2019 (entmax), Blondel, Martins,
@@ -26,6 +27,7 @@ class Parameter {
     return values_[values_.size() == 1 ? 0 : static_cast<std::size_t>(row)];
   }
   bool is_shared() const { return values_.size() == 1; }
+  std::span<const double> values() const { return values_; }
 
  private:
   std::span<const double> values_;
@@ -74,6 +76,10 @@ struct Kept {
 /// softmax over the largest entries, 0 elsewhere.
 template <class T>
 void sparse_softmax(ConstRows<T> x, Kept kept, Parameter temperature, Empty empty, Rows<T> p);
+
+/// The smallest entry of every row that sparse_softmax keeps, −∞ for a masked row.
+template <class T>
+void sparse_softmax_last(ConstRows<T> x, Kept kept, Parameter temperature, Vector<T>& last);
 
 /// f(x_i/τ)/Σ f(x_j/τ), f one of these; taylor is Σ_{m ≤ order} x^m/m! with an even order. A row
 /// whose f are all 0 is empty, and uniform means over the entries that are not masked.

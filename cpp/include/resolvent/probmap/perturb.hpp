@@ -39,10 +39,10 @@ class Noise {
 /// else.
 std::unique_ptr<Noise> noise_named(const std::string& name, double df);
 
-/// p of every row to 1e−10 absolute, by Gauss–Kronrod rules with 15 nodes on panels between the
+/// p of every row to 1e−10 absolute, by Gauss–Kronrod rules with 21 nodes on panels between the
 /// places where the integrand may jump, halved until both rules agree to 1e−12. Throws
 /// `NotConverged` where they do not, or where Σp differs from 1 by more than 1e−9, as it does if
-/// the density is not that of the distribution. O(n·nodes), some 100 to 1000 nodes; O(n) memory a
+/// the density is not that of the distribution. O(n·nodes), some 300 to 2000 nodes; O(n) memory a
 /// row.
 void perturb_max(ConstRows<double> x, const Noise& noise, Parameter temperature, Empty empty,
                  Rows<double> p);
