@@ -36,14 +36,27 @@ from resolvent.probmap._maps import (
     taylor_softmax,
 )
 from resolvent.probmap._noise import NOISES
+from resolvent.probmap._properties import (
+    PROPERTIES,
+    Example,
+    Property,
+    PropertyCard,
+    PropertyTable,
+    properties,
+)
 from resolvent.probmap._threshold import Threshold, sample, threshold
 
 __all__ = [
     "FUNCTIONS",
     "MAPS",
     "NOISES",
+    "PROPERTIES",
+    "Example",
     "Map",
     "MapFunction",
+    "Property",
+    "PropertyCard",
+    "PropertyTable",
     "Threshold",
     "budget",
     "entmax",
@@ -57,6 +70,7 @@ __all__ = [
     "normalize",
     "normmax",
     "perturb_max",
+    "properties",
     "sample",
     "softmax",
     "sparse_softmax",
