@@ -9,6 +9,7 @@ from sphinx.domains.python import PyObject
 from sphinx.domains.python._object import PyTypedField
 
 import resolvent.figures
+import resolvent.probmap
 
 HERE = Path(__file__).resolve().parent
 
@@ -77,6 +78,14 @@ def _card(name: str, title: str, caption: str) -> str:
     )
 
 
+def _generate(name: str, text: str) -> None:
+    """Writes _generated/<name>, unless it says that already."""
+    target = HERE / "_generated" / name
+    target.parent.mkdir(exist_ok=True)
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+
+
 def _write_gallery() -> None:
     """Makes _generated/gallery.md, which the landing page includes."""
     cards = [
@@ -84,10 +93,9 @@ def _write_gallery() -> None:
         for figure in resolvent.figures.FIGURES.values()
     ]
     text = "\n".join([":::::{grid} 1 1 2 2", ":gutter: 3", "", *cards, ":::::", ""])
-    target = HERE / "_generated" / "gallery.md"
-    target.parent.mkdir(exist_ok=True)
-    if not target.exists() or target.read_text() != text:
-        target.write_text(text)
+    _generate("gallery.md", text)
 
 
 _write_gallery()
+# What holds for which probability map, found out anew at every build.
+_generate("probmap_properties.md", resolvent.probmap.properties.table().markdown())
