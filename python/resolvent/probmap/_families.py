@@ -104,17 +104,26 @@ class MarginSoftmax(Softmax):
     target: Any = None
     margin: Any = 0.35
 
+    def apply(self, rows: Rows, temperature: Array, refuse_empty: bool, out: Array) -> None:
+        # Softmax may work in place: the lowered logits need no array of their own.
+        self._lower(rows.x, rows, out)
+        _core.probmap.softmax(out, temperature, refuse_empty, out)
+
     def logits(self, x: Array, rows: Rows) -> Array:
+        return self._lower(x, rows, np.empty_like(x))
+
+    def _lower(self, x: Array, rows: Rows, out: Array) -> Array:
+        """Writes x − max x − margin·y, in which the margin is not lost beside large logits."""
         if self.target is None:
             raise _core.InvalidArgument("margin_softmax needs target=, the class of every row")
         margin = real_parameter(self.margin, "margin")
         if not np.isfinite(margin):
             raise _core.InvalidArgument(f"margin must be finite, got {margin:g}")
-        # From the gaps, so that the margin is not lost beside large logits.
+        classes = class_indices(self.target, rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            lowered: Array = x - _largest(x)
-        lowered[np.arange(len(lowered)), class_indices(self.target, rows)] -= margin
-        return lowered
+            np.subtract(x, _largest(x), out=out)
+        out[np.arange(len(out)), classes] -= margin
+        return out
 
     def threshold(self, rows: Rows, temperature: Array) -> Certificate:
         value, residual, support = super().threshold(rows, temperature)

@@ -37,7 +37,7 @@ from resolvent.probmap._map import (
     resolve,
     temperature_of,
 )
-from resolvent.probmap._maps import softmax
+from resolvent.probmap._maps import log_softmax, softmax
 from resolvent.probmap._rows import Rows, as_rows
 from resolvent.probmap._threshold import threshold
 
@@ -390,8 +390,7 @@ class _CrossEntropy(_Loss):
     """−Σy ln p = Σy(ln p_m − ln p) − ln p_m, p_m the largest: without Ω(y)."""
 
     def conjugate(self) -> Array:
-        largest, others = _largest_and_others(self.p)
-        return np.asarray(np.log1p(others.sum(axis=-1) / largest[..., 0]))
+        return np.asarray(-log_softmax(-self.gaps).max(axis=-1))
 
     def regularizer(self, y: Array) -> Array:
         return np.zeros(())
@@ -422,6 +421,10 @@ class _MarginCrossEntropy(_CrossEntropy):
 
 class _SparseCrossEntropy(_CrossEntropy):
     """The target joins the entries that are kept."""
+
+    def conjugate(self) -> Array:
+        largest, others = _largest_and_others(self.p)
+        return np.asarray(np.log1p(others.sum(axis=-1) / largest[..., 0]))
 
     @cached_property
     def p(self) -> Array:
@@ -646,7 +649,8 @@ def _problem(
     if chosen.name == "budget":
         total = _column(rows.numbers(chosen.setting("total"), "total"), rows)[..., 0]
     wanted = _as_target(target, rows, total, ignore_index)
-    logits = np.where(rows.empty()[:, None], 0.0, rows.x.astype(np.float64))
+    logits = rows.x.astype(np.float64)
+    logits[rows.empty()] = 0.0
     # the perturbed maximum with Gumbel noise is softmax, whose logarithm never underflows
     gumbel = chosen.name == "perturb_max" and chosen.setting("noise") == "gumbel"
     kind = _CrossEntropy if gumbel else _LOSSES[chosen.name]

@@ -33,7 +33,8 @@ class Parameter {
   std::span<const double> values_;
 };
 
-/// p = e^{(x − max)/τ}/Σ. Relative error some eps(4 + |x − max|/τ); three passes over a row.
+/// p = e^{(x − max)/τ}/Σ. Relative error some eps(4 + |x − max|/τ); three passes over a row. Here x
+/// and p may be the same.
 template <class T>
 void softmax(ConstRows<T> x, Parameter temperature, Empty empty, Rows<T> p);
 
