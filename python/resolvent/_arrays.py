@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from operator import index
 from typing import Any, TypeAlias
@@ -100,6 +101,8 @@ class ReadOnlyFields:
 def summed_to(rows: Array, batch: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     """Rows of a batch as an array of `shape`, added up over the axes that were broadcast."""
     full = rows.reshape(batch + rows.shape[1:])
+    if math.prod(shape) == 1:
+        return np.asarray(full.sum()).reshape(shape)
     extra = full.ndim - len(shape)
     full = full.sum(axis=tuple(range(extra)))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and full.shape[i] != 1)

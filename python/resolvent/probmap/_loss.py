@@ -27,6 +27,7 @@ from resolvent._arrays import (
     name_parameter,
     narrowed,
     real_parameter,
+    summed_to,
 )
 from resolvent.probmap._derivatives import vjp
 from resolvent.probmap._map import (
@@ -202,7 +203,7 @@ def loss_gradient(
         by_row = problem.alpha_slopes() if wrt == "alpha" else problem.temperature_slopes()
         slopes = _weighted(weights, by_row)
         if reduction != "none":
-            slopes = _summed_to(slopes, parameter_shape(problem.map, wrt))
+            slopes = summed_to(slopes.reshape(-1), slopes.shape, parameter_shape(problem.map, wrt))
         return narrowed(slopes, rows.x)[()]
 
 
@@ -675,15 +676,6 @@ def _column(values: Array, rows: Rows) -> Array:
     if values.size == 1:
         return values.reshape(())[..., None]
     return values.reshape(*rows.batch, 1)
-
-
-def _summed_to(values: Array, shape: tuple[int, ...]) -> Array:
-    """The sum over the axes that broadcasting has added to a parameter of this shape."""
-    if np.prod(shape) == 1:
-        return np.asarray(values.sum()).reshape(shape)
-    values = values.sum(axis=tuple(range(values.ndim - len(shape))))
-    stretched = tuple(i for i, size in enumerate(shape) if size == 1)
-    return np.asarray(values.sum(axis=stretched, keepdims=True))
 
 
 # ---------------------------------------------------------------------------------------------
