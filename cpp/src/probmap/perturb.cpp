@@ -341,7 +341,7 @@ void differentiate_row(Row& row, double temperature, double* jacobian, Index n,
     double sum = 0.0;
     for (Index j = 0; j < size; ++j) {
       const double slope = found[i * size + j] / temperature;
-      jacobian[to * n + row.places()[static_cast<std::size_t>(j)]] = -slope;
+      jacobian[to * n + row.places()[static_cast<std::size_t>(j)]] = 0.0 - slope;
       sum += slope;
     }
     jacobian[to * n + to] = sum;

@@ -69,7 +69,7 @@ void product_row(const T* p, const T* g, Index n, T exponent, T c, T* out) {
   });
   const T mean = total.s > 0.0 ? static_cast<T>(total.sg / total.s) : T(0);
 #pragma omp simd
-  for (Index j = 0; j < n; ++j) out[j] = out[j] * (g[j] - mean) * c;
+  for (Index j = 0; j < n; ++j) out[j] = out[j] * (g[j] - mean) * c + T(0);  // no −0
 }
 
 template <Weight weight, class T>
@@ -84,7 +84,7 @@ void product_group(Group<T>& p, Group<T>& g, T exponent, const T* c) {
   for (Index k = 0; k < p.depth() * kLanes<T>; k += kLanes<T>) {
 #pragma omp simd
     for (Index l = 0; l < kLanes<T>; ++l) {
-      into[k + l] = out[k + l] * (into[k + l] - mean[l]) * c[l];
+      into[k + l] = out[k + l] * (into[k + l] - mean[l]) * c[l] + T(0);
     }
   }
 }
@@ -212,7 +212,7 @@ void normmax_row(const T* p, const T* g, Index n, double alpha, double temperatu
   const T excess = static_cast<T>(sg - pg * s);
   const T scale = static_cast<T>(kappa(powers, static_cast<double>(largest), alpha) / temperature);
 #pragma omp simd
-  for (Index j = 0; j < n; ++j) out[j] = scale * (out[j] * (g[j] - mean) - p[j] * excess);
+  for (Index j = 0; j < n; ++j) out[j] = scale * (out[j] * (g[j] - mean) - p[j] * excess) + T(0);
 }
 
 /// The same for a group of short rows, into g.
@@ -239,7 +239,7 @@ void normmax_group(Group<T>& p, Group<T>& g, double alpha, Parameter temperature
 #pragma omp simd
     for (Index l = 0; l < kLanes<T>; ++l) {
       const T own = out[k + l] * (into[k + l] - sums.pg[l]);
-      into[k + l] = scale[l] * (own - from[k + l] * sums.sg[l]);
+      into[k + l] = scale[l] * (own - from[k + l] * sums.sg[l]) + T(0);
     }
   }
 }

@@ -106,9 +106,10 @@ def plot_simplex(p: npt.ArrayLike, ax: Axes | None = None, *, total: float = 1.0
     Examples
     --------
     >>> import numpy as np, resolvent as rv
+    >>> from matplotlib.figure import Figure
     >>> from resolvent.plot.probmap import plot_simplex
     >>> x = np.linspace([0.0, 0.0, 0.0], [3.0, 1.0, 0.0], 50)
-    >>> len(plot_simplex(rv.probmap.sparsemax(x)).collections)
+    >>> len(plot_simplex(rv.probmap.sparsemax(x), ax=Figure().subplots()).collections)
     3
     """
     values = _triples(p, "p")
@@ -178,10 +179,11 @@ def plot_plane(
     Examples
     --------
     >>> import numpy as np, resolvent as rv
+    >>> from matplotlib.figure import Figure
     >>> from resolvent.plot.probmap import CORNERS, plot_plane
     >>> points = np.stack(np.meshgrid(*2 * [np.linspace(-3.0, 3.0, 61)]), axis=-1)
     >>> x = points @ CORNERS.T / 1.5
-    >>> ax = plot_plane(points, rv.probmap.sparsemax(x))
+    >>> ax = plot_plane(points, rv.probmap.sparsemax(x), ax=Figure().subplots())
     """
     values, places = _triples(p, "p"), np.asarray(points, dtype=np.float64)
     if values.ndim != 3 or places.shape != (*values.shape[:2], 2):
@@ -243,10 +245,12 @@ def plot_gap(
     Examples
     --------
     >>> import numpy as np, resolvent as rv
+    >>> from matplotlib.figure import Figure
     >>> from resolvent.plot.probmap import plot_gap
     >>> gaps = np.linspace(-4.0, 4.0, 81)
     >>> x = np.stack([gaps, np.zeros(81)], axis=-1)
-    >>> ax = plot_gap(gaps, rv.probmap.entmax(x)[:, 0], label="1.5-entmax")
+    >>> p = rv.probmap.entmax(x)[:, 0]
+    >>> ax = plot_gap(gaps, p, label="1.5-entmax", ax=Figure().subplots())
     """
     across, values = np.asarray(gaps, dtype=np.float64), np.asarray(p, dtype=np.float64)
     if across.ndim != 1 or across.shape != values.shape:
@@ -294,8 +298,9 @@ def plot_bars(
     Examples
     --------
     >>> import resolvent as rv
+    >>> from matplotlib.figure import Figure
     >>> from resolvent.plot.probmap import plot_bars
-    >>> len(plot_bars(rv.probmap.sparsemax([1.0, 0.7, -1.0])).patches)
+    >>> len(plot_bars(rv.probmap.sparsemax([1.0, 0.7, -1.0]), ax=Figure().subplots()).patches)
     3
     """
     values = np.asarray(p, dtype=np.float64)
@@ -350,8 +355,10 @@ def plot_attention(
     Examples
     --------
     >>> import resolvent as rv
+    >>> from matplotlib.figure import Figure
     >>> from resolvent.plot.probmap import plot_attention
-    >>> ax = plot_attention(rv.probmap.sparsemax([[2.0, 0.0], [0.5, 0.0]]), ["a", "b"])
+    >>> p = rv.probmap.sparsemax([[2.0, 0.0], [0.5, 0.0]])
+    >>> ax = plot_attention(p, ["a", "b"], ax=Figure().subplots())
     """
     values = np.asarray(p, dtype=np.float64)
     if values.shape != (len(tokens), len(tokens)):

@@ -300,7 +300,7 @@ def vjp(
     >>> import resolvent as rv
     >>> by_x, by_alpha = rv.probmap.vjp("entmax", [1.0, 0.0], [1.0, 0.0], wrt=("x", "alpha"))
     >>> by_x.round(4), by_alpha.round(4)
-    (array([ 0.189, -0.189]), array(0.0848))
+    (array([ 0.2835, -0.2835]), np.float64(0.2485))
     """
     point = _Point.of(map, x, axis, mask, empty, parameters, p)
     names = wrt if isinstance(wrt, tuple) else (wrt,)

@@ -61,7 +61,7 @@ class Family:
             unit[:, j] = 1
             self.product(rows, temperature, p, unit, column, False)
             column[:, j] = 0
-            column[:, j] = -column.sum(axis=1)
+            column[:, j] = 0.0 - column.sum(axis=1)
             full[:, :, j] = column
             unit[:, j] = 0
         return full

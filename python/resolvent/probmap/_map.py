@@ -40,7 +40,7 @@ class Map:
     >>> half
     entmax(alpha=1.5, temperature=0.5)
     >>> half([0.3, 0.2, -2.0]).round(3)
-    array([0.57, 0.43, 0.  ])
+    array([0.571, 0.429, 0.   ])
     """
 
     name: str

@@ -265,7 +265,7 @@ def entmax(
     --------
     >>> import resolvent as rv
     >>> rv.probmap.entmax([1.0, 0.5, -3.0]).round(4)
-    array([0.6743, 0.3257, 0.    ])
+    array([0.674, 0.326, 0.   ])
     """
     bound = Map("entmax").bind(alpha=alpha, temperature=temperature)
     return evaluate(bound, x, axis=axis, mask=mask, out=out, empty=empty)

@@ -133,7 +133,9 @@ def as_rows(x: ArrayLike, axis: int, mask: ArrayLike | None) -> Rows:
 
 def _checked_axis(axis: int, x: Array) -> int:
     if x.ndim == 0:
-        raise _core.ShapeMismatch("x must have at least one axis, got a number (parameters are bound by their names)")
+        raise _core.ShapeMismatch(
+            "x must have at least one axis, got a number (parameters are bound by their names)"
+        )
     place = integer_parameter(axis, "axis")
     if not -x.ndim <= place < x.ndim:
         raise _core.InvalidArgument(
