@@ -68,12 +68,6 @@ void spread_over_maxima(const T* x, Index n, T max, T* p) {
   for (Index j = 0; j < n; ++j) p[j] = x[j] == max ? share : T(0);
 }
 
-template <Form form, bool slopes, class T>
-void write_block(const T* x, T max, T c, Split<T> at, double q, T* out) {
-  write_powers<form, slopes>(x, 1, Same<T>{max}, Same<T>{c}, Same<T>{at.high}, Same<T>{at.low},
-                             static_cast<T>(q), out);
-}
-
 /// The result of a long row. Powers are not taken where no entry of a block is near the maximum.
 template <Form form, bool slopes, class T>
 void write_row(const T* x, Index n, T max, T c, Root root, double q, T* p) {
@@ -85,7 +79,8 @@ void write_row(const T* x, Index n, T max, T c, Root root, double q, T* p) {
       if (powers && !any_near(block, max, c, limit)) {
         std::fill_n(out, kLanes<T>, T(0));
       } else {
-        write_block<form, slopes>(block, max, c, at, q, out);
+        write_powers<form, slopes>(block, 1, Same<T>{max}, Same<T>{c}, Same<T>{at.high},
+                                   Same<T>{at.low}, static_cast<T>(q), out);
       }
     }
   });

@@ -1,5 +1,7 @@
 #include "resolvent/probmap/products.hpp"
 
+#include <type_traits>
+
 #include "lanes.hpp"
 #include "resolvent/math/probmap.hpp"
 
@@ -142,23 +144,26 @@ void steep_row(const T* p, const T* g, Index n, double alpha, double temperature
   }
 }
 
+/// Calls f with the weight p^{2−α} as a constant, for α from 1 to 2.
+template <class F>
+void with_weight(double alpha, F&& f) {
+  if (alpha == 1.0) return f(std::integral_constant<Weight, Weight::p>());
+  if (alpha == 1.5) return f(std::integral_constant<Weight, Weight::root>());
+  if (alpha == 2.0) return f(std::integral_constant<Weight, Weight::support>());
+  return f(std::integral_constant<Weight, Weight::power>());
+}
+
 /// One row of entmax, whatever its α.
 template <class T>
 void entmax_row(const T* p, const T* g, Index n, double alpha, double temperature, T* out) {
-  const T c = inverse<T>(temperature);
-  const T exponent = static_cast<T>(2.0 - alpha);
   if (std::isinf(alpha)) {
     std::fill_n(out, n, T(0));
-  } else if (alpha == 1.0) {
-    product_row<Weight::p>(p, g, n, exponent, c, out);
-  } else if (alpha == 1.5) {
-    product_row<Weight::root>(p, g, n, exponent, c, out);
-  } else if (alpha == 2.0) {
-    product_row<Weight::support>(p, g, n, exponent, c, out);
-  } else if (alpha < 2.0) {
-    product_row<Weight::power>(p, g, n, exponent, c, out);
-  } else {
+  } else if (alpha > 2.0) {
     steep_row(p, g, n, alpha, temperature, out);
+  } else {
+    with_weight(alpha, [&](auto weight) {
+      product_row<weight()>(p, g, n, static_cast<T>(2.0 - alpha), inverse<T>(temperature), out);
+    });
   }
 }
 
@@ -274,11 +279,8 @@ template <class T>
 void entmax_product(ConstRows<T> p, ConstRows<T> g, Parameter alpha, Parameter temperature,
                     Rows<T> out) {
   if (alpha.is_shared() && alpha[0] <= 2.0) {
-    const double exponent = 2.0 - alpha[0];
-    if (exponent == 1.0) return product<Weight::p>(p, g, exponent, temperature, out);
-    if (exponent == 0.5) return product<Weight::root>(p, g, exponent, temperature, out);
-    if (exponent == 0.0) return product<Weight::support>(p, g, exponent, temperature, out);
-    return product<Weight::power>(p, g, exponent, temperature, out);
+    return with_weight(
+        alpha[0], [&](auto weight) { product<weight()>(p, g, 2.0 - alpha[0], temperature, out); });
   }
   for_rows(p.rows(), p.cols(), [&](Index row) {
     entmax_row(p.row(row).data(), g.row(row).data(), p.cols(), alpha[row], temperature[row],
