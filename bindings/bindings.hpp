@@ -14,5 +14,6 @@ void bind_discretize(pybind11::module_& m);
 void bind_ssm(pybind11::module_& m);
 void bind_rational(pybind11::module_& m);
 void bind_probmap(pybind11::module_& m);
+void bind_lora(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

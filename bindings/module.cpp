@@ -45,4 +45,5 @@ PYBIND11_MODULE(_core, m) {
   rb::bind_ssm(m);
   rb::bind_rational(m);
   rb::bind_probmap(m);
+  rb::bind_lora(m);
 }

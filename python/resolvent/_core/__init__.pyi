@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from . import discretize as discretize
 from . import hippo as hippo
+from . import lora as lora
 from . import probmap as probmap
 from . import rational as rational
 from . import spectral as spectral
