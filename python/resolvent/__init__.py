@@ -24,7 +24,7 @@ from resolvent._core import (
 
 from resolvent import discretize, hippo, spectral  # isort: skip
 from resolvent import rational, ssm  # isort: skip
-from resolvent import probmap  # isort: skip
+from resolvent import lora, probmap  # isort: skip
 from resolvent._threads import set_threads
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
 from resolvent.diagnosis import Doctor, doctor
@@ -45,6 +45,7 @@ __all__ = [
     "doctor",
     "get_threads",
     "hippo",
+    "lora",
     "probmap",
     "rational",
     "set_threads",

@@ -302,7 +302,7 @@ Matrix<T> combine(const std::vector<Panel<T>>& basis, const Matrix<double>& coef
   Matrix<T> factor = Matrix<T>::Zero(coefficients.rows(), width);
   factor.leftCols(columns) = coefficients.cast<T>();
   Matrix<T> out(n, columns);
-  parallel_for(pieces(n, kRowTile), work_of(n, coefficients.rows()) * pieces(columns, kPanel),
+  parallel_for(pieces(n, kRowTile), work_of(n * pieces(columns, kPanel), coefficients.rows()),
                [&](Index tile, Checkpoint& checkpoint) {
                  checkpoint();
                  alignas(64) std::array<T, kPanel> sums;
