@@ -1,4 +1,4 @@
-"""Low-rank adapters: how they start, and whether they follow the full gradient."""
+"""Low-rank adapters: how they start, whether they follow the full gradient, and how they train."""
 
 from resolvent.lora._adapter import OPTIMIZERS, Adapter
 from resolvent.lora._alignment import Alignment, Comparison, alignment, compare
@@ -12,22 +12,39 @@ from resolvent.lora._initialize import (
     initialize,
 )
 from resolvent.lora._lowrank import LOW_RANK_METHODS, LowRank, low_rank
+from resolvent.lora._noise import BatchNoise, batch_noise
+from resolvent.lora._problems import ACTIVATIONS, KINDS, SHIFTS, Evaluation, Problem, digits
+from resolvent.lora._train import QUANTITIES, TRAINED, Run, Trajectory, Tuned, trajectory
 
 __all__ = [
+    "ACTIVATIONS",
     "ADAM_OPTIONS",
     "DIRECTIONS",
+    "KINDS",
     "LOW_RANK_METHODS",
     "METHODS",
     "OPTIMIZERS",
+    "QUANTITIES",
     "SCALES",
     "SCALINGS",
+    "SHIFTS",
+    "TRAINED",
     "Adapter",
     "Alignment",
+    "BatchNoise",
     "Comparison",
+    "Evaluation",
     "Factored",
     "LowRank",
+    "Problem",
+    "Run",
+    "Trajectory",
+    "Tuned",
     "alignment",
+    "batch_noise",
     "compare",
+    "digits",
     "initialize",
     "low_rank",
+    "trajectory",
 ]

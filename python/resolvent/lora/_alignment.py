@@ -12,6 +12,7 @@ import numpy as np
 from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, ReadOnlyFields, integer_parameter, name_parameter
 from resolvent._html import grid, table
+from resolvent._text import columns
 from resolvent.lora._adapter import (
     OPTIMIZERS,
     Adapter,
@@ -328,15 +329,7 @@ class Comparison:
         ]
 
     def __str__(self) -> str:
-        rows = [("", *_COLUMNS), *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        )
+        return columns(("", *_COLUMNS), self._rows())
 
     def __repr__(self) -> str:
         return f"Comparison({self.optimizer}: {', '.join(self.cards)})"

@@ -200,8 +200,9 @@ def initialize(
     -----
     The first SGD step changes W by −ηs²(AAᵀG + GBᵀB). With A = U_I and B = V_Jᵀ for disjoint I, J
     that make up the first 2r, the bracket is G's best approximation of rank 2r (Eckart and Young);
-    ``scale`` multiplies it by its fourth power, √m/γ for ``"stable"``. Cost: singular triplets by
-    :func:`low_rank`; memory O((n + m) r) beside the inputs, which are only read.
+    a factor c of both makes it c² times as large, √m/γ for ``"stable"``. Singular triplets come
+    from :func:`low_rank`; memory O((n + m) r) beside the inputs, which are only read.
+    ``adam="minimise"`` takes up to 60 descents of some products of n·m·r operations each.
 
     Examples
     --------
