@@ -1,8 +1,4 @@
-"""The command ``resolvent``: figures, doctor, hippo compress.
-
-Exit status: 0; 1 when something fails on the way (a folder that cannot be written); 2 for input
-that cannot be used; 130 after Ctrl-C. Errors are one line on stderr.
-"""
+"""``resolvent hippo``: a recording in N numbers."""
 
 from __future__ import annotations
 
@@ -10,200 +6,26 @@ import csv
 import io
 import math
 import shutil
-import sys
 import tempfile
-import warnings
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 import resolvent
-from resolvent import ResolventError, hippo
+from resolvent import hippo
 from resolvent._files import permissions
+from resolvent.cli._common import BadInput, Quiet, group, progress_bar, require_directory
 from resolvent.hippo import ReconstructionError, System
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
-_HELP = {"help_option_names": ["-h", "--help"]}
-
-app = typer.Typer(
-    help="The mathematics behind modern sequence models.",
-    context_settings=_HELP,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-hippo_app = typer.Typer(
-    help="HiPPO: the past of a signal in N numbers.",
-    context_settings=_HELP,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.add_typer(hippo_app, name="hippo")
-
-
-class _BadInput(Exception):
-    """What the user gave cannot be used: exit status 2."""
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits with its status.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Instead of the process's own.
-    """
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        for category in (
-            resolvent.IllConditionedWarning,
-            resolvent.ResolutionWarning,
-            resolvent.StabilityWarning,
-        ):
-            warnings.simplefilter("always", category)
-        status = _run(arguments)
-    sys.exit(status)
-
-
-def _run(arguments: list[str] | None) -> int:
-    try:
-        status: int | None = app(arguments, prog_name="resolvent", standalone_mode=False)
-        sys.stdout.flush()
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
-    except typer.Exit as stop:
-        return int(stop.exit_code)
-    except (_BadInput, ResolventError) as error:
-        return _fail(str(error), 2)
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
-        return 1
-    except (OSError, MemoryError, ImportError) as error:
-        return _fail(_reason(error), 1)
-    except Exception as error:
-        # A usage error of the command line's library, wherever that lives.
-        if not hasattr(error, "format_message"):
-            raise
-        message = error.format_message()
-        return _fail(message, 2) if message else 2
-    # Newer versions of typer turn Ctrl-C into this status and say nothing.
-    return _fail("interrupted", 130) if status == 130 else status or 0
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"resolvent: {' '.join(message.split())}", file=sys.stderr)
-    return status
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"resolvent: {category.__name__}: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    )
-    with bar:
-        yield bar
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(resolvent.__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _top(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
-    ] = False,
-) -> None:
-    """The mathematics behind modern sequence models."""
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")]
-
-
-@app.command()
-def doctor() -> None:
-    """Say what is installed and what it can use."""
-    print(resolvent.doctor())
-
-
-@app.command()
-def figures(
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="NAME ...", help="Draw these alone."),
-    ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME ...]", hidden=True)] = None,
-    out: Annotated[Path, typer.Option(help="The folder to draw into.")] = Path("docs/figures"),
-    listed: Annotated[bool, typer.Option("--list", help="Print the names and titles.")] = False,
-    quiet: Quiet = False,
-) -> None:
-    """Draw the documentation's figures: SVG and PNG, light and dark."""
-    from resolvent.figures import FIGURES, draw
-
-    if listed:
-        width = max(map(len, FIGURES))
-        for entry in FIGURES.values():
-            print(f"{entry.name:<{width}}  {entry.title}")
-        return
-    if more and not only:
-        raise _BadInput(f"figures takes names after --only; got {more[0]!r}")
-    names = [*(only or []), *(more or [])] or None
-    _require_directory(out)
-    with _progress(quiet) as bar:
-        task = bar.add_task("figures", total=None)
-
-        def advance(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name or "done")
-
-        written = draw(names, out, progress=advance)
-    if not quiet:
-        print(f"{len(written)} pictures in {out}")
-
-
-def _require_directory(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise _BadInput(f"--out: {out} is not a directory")
-
-
-# ---- hippo compress -----------------------------------------------------------------------------
+app = group("HiPPO: the past of a signal in N numbers.")
 
 #: exact costs N² per sample: taken unasked up to this many multiplications.
 _EXACT_WORK = 4e9
@@ -221,7 +43,7 @@ class _Recording:
     column: str | None
 
 
-@hippo_app.command()
+@app.command()
 def compress(
     file: Annotated[Path, typer.Argument(help="A recording: .npy, .csv or .wav.")],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
@@ -250,18 +72,18 @@ def compress(
 
     Writes coefficients.npz, report.md and plot.png into the folder: all three or none.
     """
-    _require_directory(out)
+    require_directory(out)
     probe = _system(measure, order, 1.0)  # before a large file is read
     if rule is not None and rule not in hippo.RULES:
         valid = ", ".join(repr(r) for r in hippo.RULES)
-        raise _BadInput(f"rule must be one of {valid}; got {rule!r}")
-    with _progress(quiet) as bar:
+        raise BadInput(f"rule must be one of {valid}; got {rule!r}")
+    with progress_bar(quiet) as bar:
         task = bar.add_task("reading", total=None)
         recording = _read(file, column)
         values = recording.values
         interval = step if step is not None else 1.0 / (recording.rate or 1.0)
         if not (math.isfinite(interval) and interval > 0.0):
-            raise _BadInput(f"step must be positive and finite, got {interval:g}")
+            raise BadInput(f"step must be positive and finite, got {interval:g}")
         length = interval * len(values)
         span = window if window is not None else length
         if window is None and probe.clock == "invariant":
@@ -428,27 +250,27 @@ def _write(
 
 
 def _read(file: Path, column: str | None) -> _Recording:
-    """The samples of a file, finite and at least one, or a _BadInput that says why not."""
+    """The samples of a file, finite and at least one, or a BadInput that says why not."""
     readers = {".npy": _read_npy, ".csv": _read_csv, ".wav": _read_wav}
     reader = readers.get(file.suffix.lower())
     try:
         if file.is_dir():
-            raise _BadInput(f"{file}: is a directory")
+            raise BadInput(f"{file}: is a directory")
         size = file.stat().st_size
         if reader is None:
             kinds = ", ".join(readers)
-            raise _BadInput(f"{file}: its name must end in one of {kinds}")
+            raise BadInput(f"{file}: its name must end in one of {kinds}")
         if size == 0:
-            raise _BadInput(f"{file}: the file is empty")
+            raise BadInput(f"{file}: the file is empty")
         recording = reader(file, column)
     except OSError as error:
-        raise _BadInput(f"{file}: {error.strerror or error}") from error
+        raise BadInput(f"{file}: {error.strerror or error}") from error
     values = recording.values
     if values.size == 0:
-        raise _BadInput(f"{file}: there are no samples in it")
+        raise BadInput(f"{file}: there are no samples in it")
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        raise _BadInput(
+        raise BadInput(
             f"{file}: sample {bad[0]} is {values[bad[0]]} ({bad.size} of {values.size} are not "
             "finite)"
         )
@@ -460,12 +282,12 @@ def _pick(file: Path, names: list[str], column: str | None, what: str) -> int:
     if column is None:
         if len(names) == 1:
             return 0
-        raise _BadInput(f"{file}: choose a {what} by --column: {_listed(names)}")
+        raise BadInput(f"{file}: choose a {what} by --column: {_listed(names)}")
     if column in names:
         return names.index(column)
     if column.isdecimal() and int(column) < len(names):
         return int(column)
-    raise _BadInput(f"{file}: there is no {what} {column!r}; there are {_listed(names)}")
+    raise BadInput(f"{file}: there is no {what} {column!r}; there are {_listed(names)}")
 
 
 def _listed(names: list[str]) -> str:
@@ -477,19 +299,19 @@ def _read_npy(file: Path, column: str | None) -> _Recording:
     try:
         array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise _BadInput(f"{file}: not a .npy file of numbers") from error
+        raise BadInput(f"{file}: not a .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
-        raise _BadInput(f"{file}: not a .npy file of numbers")
+        raise BadInput(f"{file}: not a .npy file of numbers")
     if array.dtype.kind not in "iuf":
-        raise _BadInput(f"{file}: the samples must be real numbers, they are {array.dtype}")
+        raise BadInput(f"{file}: the samples must be real numbers, they are {array.dtype}")
     if array.ndim not in (1, 2):
-        raise _BadInput(f"{file}: the shape must be (L,) or (L, columns), it is {array.shape}")
+        raise BadInput(f"{file}: the shape must be (L,) or (L, columns), it is {array.shape}")
     if array.ndim == 1:
         if column not in (None, "0"):
-            raise _BadInput(f"{file}: there is no column {column!r}; there is only one")
+            raise BadInput(f"{file}: there is no column {column!r}; there is only one")
         return _Recording(array.astype(np.float64), None, None)
     if array.shape[1] == 0:
-        raise _BadInput(f"{file}: there are no samples in it")
+        raise BadInput(f"{file}: there are no samples in it")
     chosen = _pick(file, [str(k) for k in range(array.shape[1])], column, "column")
     return _Recording(array[:, chosen].astype(np.float64), None, f"column {chosen}")
 
@@ -498,9 +320,9 @@ def _read_csv(file: Path, column: str | None) -> _Recording:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _BadInput(f"{file}: not a text file in UTF-8") from error
+        raise BadInput(f"{file}: not a text file in UTF-8") from error
     if "\0" in text:
-        raise _BadInput(f"{file}: not a text file")
+        raise BadInput(f"{file}: not a text file")
     sample = "\n".join(line for line in text[:20000].splitlines()[:20] if line.strip())
     counts = {mark: sample.count(mark) for mark in ";\t,"}
     delimiter = max(counts, key=lambda mark: counts[mark])
@@ -512,9 +334,9 @@ def _read_csv(file: Path, column: str | None) -> _Recording:
             if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#")
         ]
     except csv.Error as error:
-        raise _BadInput(f"{file}, line {rows.line_num}: {error}") from error
+        raise BadInput(f"{file}, line {rows.line_num}: {error}") from error
     if not lines:
-        raise _BadInput(f"{file}: there are no samples in it")
+        raise BadInput(f"{file}: there are no samples in it")
     head = lines[0][1]
     headed = not any(_is_number(cell) for cell in head)
     names = head if headed else [str(k) for k in range(len(head))]
@@ -524,7 +346,7 @@ def _read_csv(file: Path, column: str | None) -> _Recording:
     for k, (number, row) in enumerate(body):
         cell = row[chosen] if chosen < len(row) else ""
         if not _is_number(cell):
-            raise _BadInput(f"{file}, line {number}, column {names[chosen]}: {cell!r} is no number")
+            raise BadInput(f"{file}, line {number}, column {names[chosen]}: {cell!r} is no number")
         values[k] = float(cell)
     label = f"column {names[chosen]}" if len(names) > 1 or headed else None
     return _Recording(values, None, label)
@@ -546,9 +368,9 @@ def _read_wav(file: Path, column: str | None) -> _Recording:
             data = recording.readframes(recording.getnframes())
     except (wave.Error, EOFError) as error:
         detail = str(error) or "it ends too early"
-        raise _BadInput(f"{file}: not a PCM .wav file: {detail}") from error
+        raise BadInput(f"{file}: not a PCM .wav file: {detail}") from error
     if channels < 1 or rate < 1 or width not in (1, 2, 3, 4):
-        raise _BadInput(
+        raise BadInput(
             f"{file}: PCM of 8, 16, 24 or 32 bits is read; this has {channels} channels of "
             f"{8 * width} bits at {rate} Hz"
         )
@@ -568,7 +390,3 @@ def _pcm(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     wide = np.zeros((len(raw), 4), np.uint8)
     wide[:, 4 - width :] = raw
     return np.asarray(wide.view("<i4")[:, 0] / 2.0**31)
-
-
-if __name__ == "__main__":
-    main()
