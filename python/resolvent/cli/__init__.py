@@ -1,4 +1,4 @@
-"""The command ``resolvent``: figures, doctor, hippo compress.
+"""The command ``resolvent``: figures, doctor, hippo compress, lora init, untouched and compare.
 
 Exit status: 0; 1 when something fails on the way (a folder that cannot be written); 2 for input
 that cannot be used; 130 after Ctrl-C. Errors are one line on stderr.
@@ -15,7 +15,7 @@ import typer
 
 import resolvent
 from resolvent import ResolventError
-from resolvent.cli import hippo
+from resolvent.cli import hippo, lora
 from resolvent.cli._common import HELP, BadInput, Quiet, progress_bar, require_directory
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(hippo.app, name="hippo")
+app.add_typer(lora.app, name="lora")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,9 +11,13 @@ from resolvent.lora._initialize import (
     SCALINGS,
     initialize,
 )
+from resolvent.lora._layer import LayerCard
 from resolvent.lora._lowrank import LOW_RANK_METHODS, LowRank, low_rank
 from resolvent.lora._noise import BatchNoise, batch_noise
+from resolvent.lora._peft import convert
 from resolvent.lora._problems import ACTIVATIONS, KINDS, SHIFTS, Evaluation, Problem, digits
+from resolvent.lora._report import FilesComparison, FilesReport
+from resolvent.lora._stream import compare_files, initialize_files, untouched_files
 from resolvent.lora._train import QUANTITIES, TRAINED, Run, Trajectory, Tuned, trajectory
 
 __all__ = [
@@ -35,6 +39,9 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Factored",
+    "FilesComparison",
+    "FilesReport",
+    "LayerCard",
     "LowRank",
     "Problem",
     "Run",
@@ -43,8 +50,12 @@ __all__ = [
     "alignment",
     "batch_noise",
     "compare",
+    "compare_files",
+    "convert",
     "digits",
     "initialize",
+    "initialize_files",
     "low_rank",
     "trajectory",
+    "untouched_files",
 ]
