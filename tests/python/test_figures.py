@@ -64,6 +64,14 @@ SMALL = {
     "probmap-losses": {"points": 40},
     "probmap-digits": {"points": 7, "steps": 60},
     "probmap-attention": {},
+    "lora-alignment": {"rank": 2},
+    "lora-losses": {"steps": 4, "rates": (0.1,), "seeds": (0,), "record_every": 2},
+    "lora-trajectory": {"steps": 4, "rates": (0.1,), "seeds": (0,), "record_every": 2},
+    "lora-scale": {"ranks": (1, 2), "gammas": (4.0, 16.0), "steps": 4},
+    "lora-peft": {"rank": 2},
+    "lora-adam": {"ranks": (1,)},
+    "lora-spectra": {},
+    "lora-batches": {"count": 8},
 }
 
 

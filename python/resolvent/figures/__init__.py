@@ -26,6 +26,7 @@ from resolvent.figures import discretize  # isort: skip
 from resolvent.figures import ssm  # isort: skip
 from resolvent.figures import rational  # isort: skip
 from resolvent.figures import probmap  # isort: skip
+from resolvent.figures import lora  # isort: skip
 
 __all__ = [
     "FIGURES",
@@ -34,6 +35,7 @@ __all__ = [
     "discretize",
     "draw",
     "hippo",
+    "lora",
     "probmap",
     "rational",
     "spectral",
