@@ -28,7 +28,8 @@ arrays in the same process and take turns, so that a change of the clock frequen
 Each is called once before, to warm up and to compare its result with ours. Reported are the median
 and the quartiles of the calls, the ratio of the medians, and the share of what the machine can do,
 measured in the same process with the same number of threads (`Machine`); where a case asks for it,
-also the peak memory of the first call beyond its result, caches that it fills included.
+also the peak memory of the first call beyond its result, caches that it fills included. Where the
+results are approximations, a case gives their error, and ours may not be larger than the others'.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Run:
     at_least: float | None = None
     #: This run's median may be at most this many times ours; None sets no goal.
     at_most: float | None = None
-    #: False where the result is another quantity than ours on purpose (a smaller size, say).
+    #: False where the result is another quantity than ours on purpose (a smaller size, say), or a
+    #: better approximation at a higher price.
     comparable: bool = True
     #: What the rate column counts in one call of this run, where that is not the case's `count`.
     count: float | None = None
@@ -93,8 +95,15 @@ class Case:
     bytes: float = 0
     #: Data type of the arithmetic, which decides the limit to compare with.
     dtype: str = "float64"
+    #: The share of the multiply–add limit that ours is to reach; None sets no goal.
+    share: float | None = None
     #: Largest allowed difference of a result from ours, relative to our largest entry.
     tolerance: float = 1e-9
+    #: What is wrong with a result, as a number, and the name of its column. Where it is given, the
+    #: results are not compared entry by entry: ours may exceed the error of every comparable run by
+    #: `tolerance`, relative to it, and no more.
+    error: Callable[[Any], float] | None = None
+    error_name: str = "error"
     #: MiB that our first call may take beyond its result; None leaves the column out.
     memory: float | None = None
     #: What the ratio of the medians is taken to, that is, what `runs[0]` is.
@@ -131,6 +140,8 @@ class Outcome:
     difference: float | None
     #: Peak bytes of the first call beyond its result; None if not measured.
     memory: int | None = None
+    #: The case's error of the result; None where the case has none.
+    error: float | None = None
 
 
 @dataclass
@@ -147,15 +158,22 @@ class Report:
         """Disagreements and missed goals, one sentence each."""
         found = []
         for case, outcomes in self.results:
+            ours = outcomes[0]
             for outcome in outcomes:
                 name = f"{case.title}, {case.size}: {outcome.run.name}"
+                if not _as_near(ours, outcome, case.tolerance):
+                    errors = f"{outcome.error:.7g}, ours {ours.error:.7g}"
+                    found.append(f"{name} has the {case.error_name} {errors}")
                 if outcome.difference is not None and not outcome.difference <= case.tolerance:
                     found.append(f"{name} differs from ours by {outcome.difference:.1e}")
                 if not _met(outcome):
                     found.append(f"{name} takes {_ratio(outcome)} of {case.versus}")
-            if not _fits(outcomes[0], case.memory):
-                name = f"{case.title}, {case.size}: {outcomes[0].run.name}"
-                found.append(f"{name} takes {_memory(outcomes[0], case.memory)} beyond its result")
+            name = f"{case.title}, {case.size}: {ours.run.name}"
+            if not _fits(ours, case.memory):
+                found.append(f"{name} takes {_memory(ours, case.memory)} beyond its result")
+            share = _share(case, ours, self.machine)
+            if case.share is not None and share < case.share:
+                found.append(f"{name} reaches {_share_note(share, case.share)} of the limit")
         return found
 
     def markdown(self) -> str:
@@ -289,12 +307,15 @@ def _trim_heap() -> None:
 
 def _measure_case(case: Case, seconds: float) -> list[Outcome]:
     expected, extra = _first_call(case, case.runs[0])
+    error = case.error or (lambda _: None)
     differences: list[float | None] = [None]
-    memory = [extra]
+    memory, errors = [extra], [error(expected)]
     for run in case.runs[1:]:
         result, extra = _first_call(case, run)
-        differences.append(_difference(result, expected) if run.comparable else None)
+        by_entry = run.comparable and case.error is None
+        differences.append(_difference(result, expected) if by_entry else None)
         memory.append(extra)
+        errors.append(error(result))
         del result
 
     # Short calls are repeated within a sample until the clock's resolution no longer matters.
@@ -309,7 +330,7 @@ def _measure_case(case: Case, seconds: float) -> list[Outcome]:
     timings = [_timing(times) for times in samples]
     return [
         Outcome(run, timing, timing.median / timings[0].median, *rest)
-        for run, timing, *rest in zip(case.runs, timings, differences, memory, strict=True)
+        for run, timing, *rest in zip(case.runs, timings, differences, memory, errors, strict=True)
     ]
 
 
@@ -382,6 +403,8 @@ def _table(case: Case, outcomes: list[Outcome], machine: Machine) -> list[str]:
     compared = any(outcome.difference is not None for outcome in outcomes)
     if compared:
         rows[0].append("largest difference")
+    if case.error is not None:
+        rows[0].append(case.error_name)
     for i, outcome in enumerate(outcomes):
         run, timing, difference = outcome.run, outcome.timing, outcome.difference
         row = [
@@ -398,13 +421,14 @@ def _table(case: Case, outcomes: list[Outcome], machine: Machine) -> list[str]:
             share = case.bytes / timing.median
             row.append(f"{share / machine.copy_bandwidth(run.threads):.1%}" if i == 0 else "")
         if case.multiply_adds:
-            share = case.multiply_adds / timing.median
-            limit = machine.multiply_add_rate(case.runs[0].threads, case.dtype)
-            row.append(f"{share / limit:.1%}" if i == 0 else "")
+            share = _share(case, outcome, machine)
+            row.append(_share_note(share, case.share) if i == 0 else "")
         if case.memory is not None:
             row.append(_memory(outcome, case.memory if i == 0 else None))
         if compared:
             row.append("" if difference is None else f"{difference:.1e}")
+        if outcome.error is not None:
+            row.append(f"{outcome.error:.7g}" + _not_as_near(outcomes[0], outcome, case.tolerance))
         rows.append(row)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
@@ -424,6 +448,30 @@ def _ratio(outcome: Outcome) -> str:
     verdict = "met" if _met(outcome) else "missed"
     notes = [f" (goal {sign}{goal:g}×: {verdict})" for sign, goal in goals if goal is not None]
     return f"{outcome.ratio:.3g}×" + "".join(notes)
+
+
+def _as_near(ours: Outcome, other: Outcome, tolerance: float) -> bool:
+    """Whether our error, where there is one, is as small as that of a comparable run."""
+    if ours.error is None or other.error is None or not other.run.comparable:
+        return True
+    return ours.error <= (1 + tolerance) * other.error
+
+
+def _not_as_near(ours: Outcome, other: Outcome, tolerance: float) -> str:
+    return "" if _as_near(ours, other, tolerance) else " (ours is larger: missed)"
+
+
+def _share(case: Case, outcome: Outcome, machine: Machine) -> float:
+    """Of the multiply–add limit of our threads; 0 where the case counts no operations."""
+    if not case.multiply_adds:
+        return 0.0
+    limit = machine.multiply_add_rate(case.runs[0].threads, case.dtype)
+    return case.multiply_adds / outcome.timing.median / limit
+
+
+def _share_note(share: float, goal: float | None) -> str:
+    verdict = "" if goal is None else f" (goal {goal:.0%}: {'met' if share >= goal else 'missed'})"
+    return f"{share:.1%}{verdict}"
 
 
 def _fits(outcome: Outcome, limit: float | None) -> bool:
@@ -448,7 +496,7 @@ def _time(seconds: float) -> str:
 
 def _peers() -> list[str]:
     """Names and versions of the libraries compared with that this process has imported."""
-    names = ("scipy", "torch", "control", "slycot")
+    names = ("scipy", "sklearn", "torch", "control", "slycot")
     return [f"{name} {sys.modules[name].__version__}" for name in names if name in sys.modules]
 
 
