@@ -9,6 +9,7 @@ from sphinx.domains.python import PyObject
 from sphinx.domains.python._object import PyTypedField
 
 import resolvent.figures
+import resolvent.lora
 import resolvent.probmap
 
 HERE = Path(__file__).resolve().parent
@@ -96,6 +97,30 @@ def _write_gallery() -> None:
     _generate("gallery.md", text)
 
 
+def _adapters(module: str, rank: int) -> str:
+    """A table of every start of an adapter on a real gradient."""
+    layer = resolvent.figures.lora.minilm()[module]
+    sgd, adam = (
+        resolvent.lora.compare(weight=layer.weight, gradient=layer.gradient, rank=rank, optimizer=o)
+        for o in resolvent.lora.OPTIMIZERS
+    )
+    head = "start|cosine|captured|residual/optimum|effective scale|‖offset‖/‖W₀‖|cosine for Adam"
+    rows = [head.split("|"), ["---", *["---:"] * 6]]
+    for method, card in sgd.cards.items():
+        numbers = (
+            f"{card.cosine:.3f}",
+            f"{card.captured:.1%}",
+            f"{card.excess:.3f}",
+            f"{card.effective_scale:.2g}",
+            f"{card.offset_ratio:.3f}",
+            f"{adam[method].cosine:.3f}",
+        )
+        rows.append([method, *numbers])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 _write_gallery()
 # What holds for which probability map, found out anew at every build.
 _generate("probmap_properties.md", resolvent.probmap.properties.table().markdown())
+# How each start of an adapter follows a real gradient, likewise.
+_generate("lora_methods.md", _adapters("encoder.layer.3.attention.self.query", 8))
