@@ -21,12 +21,12 @@ using Labels = Array<std::int64_t>;
 
 template <class T>
 py::tuple low_rank(const Array<T>& M, Index rank, const std::string& method, Index oversample,
-                   std::optional<Index> iterations, std::optional<double> tolerance,
+                   std::optional<Index> iterations, std::optional<double> tolerance, bool each,
                    std::uint64_t seed) {
   const bool krylov = method == "block-krylov";
   require(krylov || method == "subspace", "method must be 'block-krylov' or 'subspace' here, got '",
           method, "'");
-  const lr::LowRankOptions options{oversample, iterations, tolerance, seed};
+  const lr::LowRankOptions options{oversample, iterations, tolerance, each, seed};
   lr::LowRank<T> found;
   {
     const py::gil_scoped_release released;
@@ -108,7 +108,7 @@ py::tuple perceptron(const Array<T>& x, const Labels& labels, const Array<T>& W1
 template <class T>
 void bind_for(py::module_& m) {
   m.def("low_rank", &low_rank<T>, "M"_a.noconvert(), "rank"_a, "method"_a, "oversample"_a,
-        "iterations"_a, "tolerance"_a, "seed"_a);
+        "iterations"_a, "tolerance"_a, "each"_a, "seed"_a);
   m.def("softmax_regression", &softmax_regression<T>, "x"_a.noconvert(), "labels"_a,
         "W"_a.noconvert(), "b"_a.noconvert());
   m.def("perceptron", &perceptron<T>, "x"_a.noconvert(), "labels"_a, "W1"_a.noconvert(),

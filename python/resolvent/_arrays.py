@@ -22,6 +22,7 @@ __all__ = [
     "as_real64",
     "as_samples",
     "as_square",
+    "count_parameter",
     "integer_parameter",
     "name_parameter",
     "narrowed",
@@ -83,13 +84,22 @@ def read_only(array: Array) -> Array:
     return array
 
 
+def _can_change(array: Array | None) -> bool:
+    """Whether somebody can write to an array, or to one that it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return False
+
+
 class ReadOnlyFields:
     """For frozen dataclasses: arrays are read-only, in copies and after unpickling too."""
 
     def __post_init__(self) -> None:
         for entry in fields(self):  # type: ignore[arg-type]
             value = getattr(self, entry.name)
-            if isinstance(value, np.ndarray) and value.flags.writeable:
+            if isinstance(value, np.ndarray) and _can_change(value):
                 object.__setattr__(self, entry.name, read_only(value.copy()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -131,6 +141,18 @@ def integer_parameter(value: Any, name: str) -> int:
         return index(value)
     except TypeError:
         raise _core.DtypeError(f"{name} must be an integer, got {value!r}") from None
+
+
+def count_parameter(
+    value: Any, name: str, least: int = 1, most: int | None = None, why: str = ""
+) -> int:
+    """An integer of at least `least`, and at most `most`; `why` says where that comes from."""
+    count = integer_parameter(value, name)
+    if most is None and count < least:
+        raise _core.InvalidArgument(f"{name} must be at least {least}, got {count}")
+    if most is not None and not least <= count <= most:
+        raise _core.InvalidArgument(f"{name} must be between {least} and {why}{most}, got {count}")
+    return count
 
 
 def number_parameter(value: Any, name: str) -> float | complex:

@@ -439,21 +439,50 @@ def _angles(columns, space):
     return np.arctan2(sines[: cosines.size], cosines)
 
 
-def card(G, D, A, B, optimizer="sgd"):
-    """How a step D, made by factors A and B, follows F = −G or −sign(G)."""
+def _slopes(weight, parts):
+    """∂W/∂θ for every number θ that is trained, as columns: steps into the complex plane."""
+    weight = np.broadcast_to(np.asarray(weight, float), (len(parts.A), parts.B.shape[1]))
+
+    def merged_of(named):
+        A = named["A"] if parts.importance is None else named["A"] * named["importance"]
+        V = weight + np.asarray(parts.offset, float) + float(parts.s) * (A @ named["B"])
+        return (
+            V if parts.magnitude is None else V * named["magnitude"] / np.sqrt((V**2).sum(axis=0))
+        )
+
+    slopes, step = [], 1e-200
+    for name, values in parts.trained.items():
+        for place in np.ndindex(np.shape(values)):
+            named = {k: np.asarray(v, float).astype(complex) for k, v in parts.trained.items()}
+            named[name][place] += 1j * step
+            slopes.append(merged_of(named).imag.ravel() / step)
+    return np.array(slopes).T
+
+
+def captured(F, weight, parts):
+    """The share of ‖F‖² that small changes of all parameters together can have."""
+    basis, sizes, _ = np.linalg.svd(_slopes(weight, parts), full_matrices=False)
+    kind = np.asarray(parts.A).dtype
+    eps = np.finfo(kind if kind.kind == "f" else float).eps
+    reach = basis[:, sizes > 100 * eps * F.size * sizes[0]]
+    return float((reach.T @ F.ravel() @ (reach.T @ F.ravel())) / (F**2).sum())
+
+
+def card(G, D, parts, optimizer="sgd", weight=0.0):
+    """How a step D, made by an adapter, follows F = −G or −sign(G)."""
+    A, B = np.asarray(parts.A), np.asarray(parts.B)
     F = -OPTIMIZERS[optimizer](np.asarray(G, float))
     rank = A.shape[1]
     U, sigma, Vh = svd(F)
     size = frobenius(F)
     left, right = _basis(A), _basis(B.T)
-    outside = [np.eye(len(Q)) - Q @ Q.T for Q in (left, right)]
     inner = (_long(D) * _long(F)).sum()
     best = inner / frobenius(D) ** 2 if frobenius(D) else Long(0)
     residual = frobenius(best * _long(D) - _long(F)) / size
     optimum = Long(tail(sigma, 2 * rank)) / size
     return Card(
         cosine=cosine(D, F),
-        captured=float(1 - (frobenius(outside[0] @ F @ outside[1]) / size) ** 2),
+        captured=captured(F, weight, parts),
         residual=float(residual),
         optimum=float(optimum),
         excess=float(residual / optimum) if optimum else np.inf,
@@ -467,4 +496,4 @@ def card(G, D, A, B, optimizer="sgd"):
 def alignment(G, parts, optimizer="sgd", weight=0.0):
     """The card of an adapter's first step."""
     D = derivative_of_step(G, np.broadcast_to(weight, np.shape(G)), parts, optimizer)
-    return card(G, D, np.asarray(parts.A), np.asarray(parts.B), optimizer)
+    return card(G, D, parts, optimizer, weight)

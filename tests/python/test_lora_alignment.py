@@ -406,3 +406,30 @@ def test_the_ranking_of_the_theory():
     cards = compare([m for m in METHODS if m != "dora"], W0, G0, RANK).cards
     assert max(cards, key=lambda m: cards[m].cosine) == "lora-ga"
     assert cards["lora-ga"].excess <= 1 + rounding() / cards["lora-ga"].optimum ** 2
+
+
+def test_one_large_direction_hides_no_other():
+    """Triplets are resolved to √eps of their own σ: energies of the small ones to eps of theirs."""
+    sigma = np.concatenate([[1.0], 1e-6 * np.linspace(1.0, 0.9, 199)])
+    gradient = oracle.with_spectrum(sigma, 240, 200, seed=3)
+    rank = 8
+    adapter = rv.lora.initialize("lora-ga", gradient=gradient, rank=rank, scale="unit")
+    card = alignment(gradient, adapter)
+    optimum = np.linalg.norm(sigma[2 * rank :]) / np.linalg.norm(sigma)
+    # Energies have errors of a few eps of ‖F‖².
+    slack = 64 * np.finfo(float).eps / optimum**2
+    assert_within(card.optimum / optimum, 1.0, slack)
+    assert_within(card.residual / optimum, 1.0, slack)
+    assert card.lost == 0
+
+
+def test_a_card_takes_no_matrix_of_the_gradients_size():
+    """Beside its inputs: blocks of rows, and what belongs to the factors."""
+    G = np.random.default_rng(0).standard_normal((2000, 1000)).astype(np.float32)
+    adapter = rv.lora.initialize("lora", weight=G, rank=2)
+    spectrum = rv.lora.low_rank(G, 4)
+    tracemalloc.start()
+    alignment(G, adapter, spectrum=spectrum)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.8 * G.nbytes

@@ -433,9 +433,11 @@ def test_nothing_random_or_locally_optimal_is_better(n, m, rank):
 
 
 def test_gradients_with_fewer_directions_than_2r():
-    """The missing ones are completed; the warning counts those there are and carries σ_{2r}/σ_1."""
+    """The missing ones are completed; the warning counts them and carries σ_{2r}/σ_1."""
     gradient = oracle.with_spectrum([2.0, 1.0, 0.5], 12, 10, seed=2)
-    expected = "the gradient has 3 singular directions, lora-ga of rank 4 takes 8"
+    expected = (
+        "5 of the 8 singular directions of the gradient that lora-ga takes are below rounding"
+    )
     with pytest.warns(rv.IllConditionedWarning, match=expected) as caught:
         adapter = initialize("lora-ga", gradient=gradient, rank=4, scale="unit")
     warning = caught.pop(rv.IllConditionedWarning)
@@ -813,3 +815,20 @@ def test_factored_norms_of_extreme_sizes():
         assert_within(matrix.norm() / size, 8.0, PRODUCT * EPS * 8)
     single = Factored(np.full((4, 1), 1e25, np.float32), np.full((1, 4), 2.0, np.float32))
     assert_within(single.norm() / 1e25, 8.0, PRODUCT * EPS32 * 8)
+
+
+def test_a_sign_with_fewer_directions_than_2r():
+    """The sign of a positive gradient has one direction only, whatever the gradient has."""
+    gradient = np.abs(np.random.default_rng(0).standard_normal((12, 10))) + 1.0
+    expected = "5 of the 6 singular directions of the sign of the gradient"
+    with pytest.warns(rv.IllConditionedWarning, match=expected):
+        initialize("lora-ga-adam", gradient=gradient, rank=3)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_column_lengths_keep_their_range_in_single_precision(size):
+    weight = (W0 * size).astype(np.float32)
+    adapter = initialize("dora", weight=weight, rank=RANK)
+    expected = np.linalg.norm(weight.astype(float), axis=0)
+    assert np.abs(adapter.magnitude / expected - 1.0).max() <= 4 * EPS32
+    assert np.abs(adapter.merged(weight) / weight - 1.0).max() <= 16 * EPS32

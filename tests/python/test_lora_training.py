@@ -18,6 +18,9 @@ import resolvent as rv
 from resolvent.lora._budget import BudgetOptions, RankBudget
 from resolvent.lora._problems import rotation
 
+# Few classes leave the sign of a gradient few directions.
+pytestmark = pytest.mark.filterwarnings("ignore:.*directions of the sign of the gradient")
+
 Problem, digits, trajectory = rv.lora.Problem, rv.lora.digits, rv.lora.trajectory
 TRAINED = rv.lora.TRAINED
 INF = np.inf

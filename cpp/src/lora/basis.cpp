@@ -22,29 +22,6 @@ bool lies_within(const Vector<T>& rest) {
          kLeastShare;
 }
 
-/// YᵀY in double precision.
-template <class T>
-Square gram(const Panel<T>& Y) {
-  // In pieces of which the sums are added in order.
-  constexpr Index piece = 256;
-  Square total = Square::Zero();
-  for (Index first = 0; first < Y.rows(); first += piece) {
-    const Index last = std::min(first + piece, Y.rows());
-    alignas(64) double sum[kPanel][kPanel] = {};
-    for (Index i = first; i < last; ++i) {
-      const T* row = Y.data() + i * kPanel;
-      double wide[kPanel];
-      for (Index l = 0; l < kPanel; ++l) wide[l] = static_cast<double>(row[l]);
-      for (Index c = 0; c < kPanel; ++c) {
-#pragma omp simd
-        for (Index l = 0; l < kPanel; ++l) sum[c][l] += wide[c] * wide[l];
-      }
-    }
-    total += Eigen::Map<const Square>(&sum[0][0]);
-  }
-  return total;
-}
-
 /// The upper triangular R with RᵀR = G, or false where G is too near to a smaller rank.
 bool cholesky(const Square& G, double most_skewed, double negligible, Square& R) {
   R.setZero();
@@ -95,22 +72,22 @@ Matrix<double> Basis<T>::append(const Panel<T>& block, double negligible) {
 template <class T>
 bool Basis<T>::append_at_once(const Panel<T>& block, double negligible, Matrix<double>& C) {
   Panel<T> Y = block;
-  Square R = Square::Identity();
+  Square R = Square::Identity();       // block = Σ_k panel_k C_k + Y R
+  Square change = Square::Identity();  // what Y is still to be multiplied with
   for (int pass = 0; pass < 2; ++pass) {
-    if (!panels_.empty()) {
-      const auto overlap = inner_products(panels_, Y);
-      subtract(panels_, overlap, Y);
-      for (std::size_t k = 0; k < overlap.size(); ++k) {
-        C.middleRows(static_cast<Index>(k) * kPanel, kPanel) += overlap[k] * R;
-      }
-    }
+    const auto overlap = apply_and_project(change, panels_, Y);
     Square factor;
     const double least = pass == 0 ? negligible : kLeastShare;
-    if (!cholesky(gram(Y), kMostSkewed<T>, least, factor)) return false;
-    const Matrix<T> Q = combine<T>({Y}, inverse(factor));
-    Y = Q;
+    if (!cholesky(subtract_and_square(panels_, overlap, Y), kMostSkewed<T>, least, factor)) {
+      return false;
+    }
+    for (std::size_t k = 0; k < overlap.size(); ++k) {
+      C.middleRows(static_cast<Index>(k) * kPanel, kPanel) += overlap[k] * R;
+    }
     R = (factor * R).eval();
+    change = inverse(factor);
   }
+  apply_and_project(change, {}, Y);
   C.bottomRows(kPanel) = R;
   panels_.push_back(std::move(Y));
   return true;

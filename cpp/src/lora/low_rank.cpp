@@ -112,9 +112,9 @@ struct Projection {
 };
 
 template <class T>
-SmallSvd triplets_of(const Eigen::MatrixXd& B) {
+SmallSvd triplets_of(const Eigen::MatrixXd& B, Checkpoint& checkpoint) {
   constexpr double eps = std::numeric_limits<T>::epsilon();
-  return small_svd(B, 8.0 * eps, eps);
+  return small_svd(B, 8.0 * eps, eps, checkpoint);
 }
 
 /// Fixes the sign: the entry of largest magnitude of each column of U is positive.
@@ -219,6 +219,18 @@ void check(const ConstRows<T>& M, Index rank, const LowRankOptions& options) {
   }
 }
 
+/// The largest error as a share of what it is measured by; ≤ tolerance if all are good enough.
+template <class T>
+double worst_share(const Vector<double>& errors, const Vector<double>& sigma, bool each) {
+  double worst = 0.0;
+  for (Index i = 0; i < errors.size(); ++i) {
+    // Of the scaled matrix: beneath kNegligible there is rounding only.
+    if (each && errors[i] <= kNegligible<T>) continue;
+    worst = std::max(worst, errors[i] / std::max(each ? sigma[i] : sigma[0], 1e-300));
+  }
+  return worst;
+}
+
 [[noreturn]] void refuse(double share, double tolerance, Index count, const char* what) {
   std::ostringstream text;
   text.precision(3);
@@ -240,7 +252,8 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
     require(*options.iterations >= needed, "iterations must be at least ", needed, " for rank ",
             rank, " (a block has ", kPanel, " vectors), got ", *options.iterations);
   }
-  Index target = std::min(most, panels_for(2 * (rank + options.oversample)));
+  const Index vectors = 2 * (rank + std::min(options.oversample, std::min(M.rows(), M.cols())));
+  Index target = std::min(most, panels_for(vectors));
   if (options.iterations) target = std::min(most, *options.iterations);
   const Index last = options.iterations || !options.tolerance ? target : most;
   if (options.tolerance) target = std::min(last, std::max(needed, target / 2));
@@ -253,7 +266,7 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
     space.extend(scaled, space.V.back());
     const bool due = blocks >= target;
     SmallSvd inner;
-    if (due) inner = triplets_of<T>(space.B);
+    if (due) inner = triplets_of<T>(space.B, checkpoint);
     if (due && !options.tolerance)
       return finished(lifted(scaled, space, inner, rank), scaled, blocks);
     // What the next block adds to V is what Mᵀ U has outside V.
@@ -262,13 +275,14 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
     if (!due) continue;
     const Eigen::MatrixXd outside = link * inner.left.bottomRows(kPanel).leftCols(rank);
     const Vector<double> errors = outside.colwise().norm();
-    if (errors.maxCoeff() <= *options.tolerance * inner.sigma[0]) {
+    const double worst = worst_share<T>(errors, inner.sigma, options.each);
+    if (worst <= *options.tolerance) {
       LowRank<T> found = lifted(scaled, space, inner, rank);
       found.errors = errors;
       return finished(std::move(found), scaled, blocks);
     }
     if (blocks == last) {
-      refuse(errors.maxCoeff() / inner.sigma[0], *options.tolerance, blocks, "blocks");
+      refuse(worst, *options.tolerance, blocks, "blocks");
     }
     target = std::min(last, blocks + std::max<Index>(1, blocks / 4));
   }
@@ -291,14 +305,12 @@ LowRank<T> subspace_iteration(ConstRows<T> M, Index rank, const LowRankOptions& 
       space.extend(scaled, panel);
     }
     if (step == steps || options.tolerance) {
-      LowRank<T> found = lifted(scaled, space, triplets_of<T>(space.B), rank);
+      LowRank<T> found = lifted(scaled, space, triplets_of<T>(space.B, checkpoint), rank);
       if (!options.tolerance) return finished(std::move(found), scaled, step);
       found.errors = measured_errors(scaled, found);
-      const double worst = found.errors.maxCoeff();
-      if (worst <= *options.tolerance * found.sigma[0]) {
-        return finished(std::move(found), scaled, step);
-      }
-      if (step == steps) refuse(worst / found.sigma[0], *options.tolerance, steps, "iterations");
+      const double worst = worst_share<T>(found.errors, found.sigma, options.each);
+      if (worst <= *options.tolerance) return finished(std::move(found), scaled, step);
+      if (step == steps) refuse(worst, *options.tolerance, steps, "iterations");
     }
     Projection<T> next(M.rows(), M.cols(), options.seed);
     for (const auto& panel : space.U.panels()) {

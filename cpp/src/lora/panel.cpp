@@ -243,26 +243,88 @@ void sketch_rows(ConstRows<T> M, std::uint64_t seed, T factor, Panel<T>& out) {
 // ---- panels among themselves
 // ---------------------------------------------------------------------
 
+namespace {
+
+/// Tiles of a few microseconds each are worth a second thread where M's products have one anyway.
+constexpr double kTileWork = 4.0;
+
+/// Calls body(tile, first row, last row) for the rows of a panel.
+template <class Body>
+void over_tiles(Index rows, std::size_t panels, const Body& body) {
+  const double work = kTileWork * work_of(rows, static_cast<Index>(panels + 2) * kPanel);
+  parallel_for(pieces(rows, kBasisTile), work, [&](Index tile, Checkpoint& checkpoint) {
+    checkpoint();
+    const Index first = tile * kBasisTile;
+    body(static_cast<std::size_t>(tile), first, std::min(first + kBasisTile, rows));
+  });
+}
+
+/// The rows of Y times F.
 template <class T>
-std::vector<Square> inner_products(const std::vector<Panel<T>>& basis, const Panel<T>& Y) {
-  const std::size_t count = basis.size();
-  const Index n = Y.rows(), tiles = pieces(n, kBasisTile);
-  std::vector<Panel<T>> partial(static_cast<std::size_t>(tiles));
-  parallel_for(tiles, work_of(n, static_cast<Index>(count) * kPanel),
-               [&](Index tile, Checkpoint& checkpoint) {
-                 checkpoint();
-                 auto& sums = partial[static_cast<std::size_t>(tile)];
-                 sums.resize(static_cast<Index>(count) * kPanel, kPanel);
-                 const Index first = tile * kBasisTile, last = std::min(first + kBasisTile, n);
-                 for (std::size_t k = 0; k < count; ++k) {
-                   const ConstRows<T> block(basis[k].data(), n, kPanel);
-                   multiply_transposed_tile(block, Y, first, last, 0, kPanel,
-                                            sums.data() + static_cast<Index>(k) * kPanel * kPanel);
-                 }
-               });
-  std::vector<Square> total(count, Square::Zero());
+void apply_tile(const Panel<T>& F, Index first, Index last, Panel<T>& Y) {
+  for (Index i = first; i < last; ++i) {
+    T* row = Y.data() + i * kPanel;
+    auto sum = Lanes<T>::zero();
+    for (Index c = 0; c < kPanel; ++c)
+      sum.add_product(row[c], Lanes<T>::load(F.data() + c * kPanel));
+    sum.store(row);
+  }
+}
+
+template <class T>
+void subtract_tile(const std::vector<Panel<T>>& basis, const std::vector<Panel<T>>& coefficients,
+                   Index first, Index last, Panel<T>& Y) {
+  for (Index i = first; i < last; ++i) {
+    auto y = Lanes<T>::load(Y.data() + i * kPanel);
+    for (std::size_t k = 0; k < basis.size(); ++k) {
+      const T* row = basis[k].data() + i * kPanel;
+      const T* from = coefficients[k].data();
+      for (Index c = 0; c < kPanel; ++c) {
+        y.subtract_product(row[c], Lanes<T>::load(from + c * kPanel));
+      }
+    }
+    y.store(Y.data() + i * kPanel);
+  }
+}
+
+/// Rows `Half`·8 … `Half`·8 + 7 of YᵀY over the rows of a tile.
+template <int Half, class T>
+void square_half(const Panel<T>& Y, Index first, Index last, Square& out) {
+  constexpr int count = kPanel / 2;
+  std::array<Lanes<double>, count> sum;
+  for (auto& lanes : sum) lanes = Lanes<double>::zero();
+  alignas(64) std::array<double, kPanel> wide;
+  for (Index i = first; i < last; ++i) {
+    const T* row = Y.data() + i * kPanel;
+    for (Index l = 0; l < kPanel; ++l) wide[l] = static_cast<double>(row[l]);
+    const auto y = Lanes<double>::load(wide.data());
+#pragma GCC unroll 8
+    for (int c = 0; c < count; ++c) sum[c].add_product(wide[Half * count + c], y);
+  }
+  for (int c = 0; c < count; ++c) sum[c].store(out.data() + (Half * count + c) * kPanel);
+}
+
+}  // namespace
+
+template <class T>
+std::vector<Square> apply_and_project(const Square& F, const std::vector<Panel<T>>& basis,
+                                      Panel<T>& Y) {
+  const Panel<T> factor = F.template cast<T>();
+  const Index n = Y.rows(), height = static_cast<Index>(basis.size()) * kPanel;
+  std::vector<Panel<T>> partial(static_cast<std::size_t>(pieces(n, kBasisTile)));
+  over_tiles(n, basis.size(), [&](std::size_t tile, Index first, Index last) {
+    apply_tile(factor, first, last, Y);
+    auto& sums = partial[tile];
+    sums.resize(height, kPanel);
+    for (std::size_t k = 0; k < basis.size(); ++k) {
+      const ConstRows<T> block(basis[k].data(), n, kPanel);
+      multiply_transposed_tile(block, Y, first, last, 0, kPanel,
+                               sums.data() + static_cast<Index>(k) * kPanel * kPanel);
+    }
+  });
+  std::vector<Square> total(basis.size(), Square::Zero());
   for (const auto& sums : partial) {
-    for (std::size_t k = 0; k < count; ++k) {
+    for (std::size_t k = 0; k < basis.size(); ++k) {
       total[k] += sums.middleRows(static_cast<Index>(k) * kPanel, kPanel).template cast<double>();
     }
   }
@@ -270,27 +332,20 @@ std::vector<Square> inner_products(const std::vector<Panel<T>>& basis, const Pan
 }
 
 template <class T>
-void subtract(const std::vector<Panel<T>>& basis, const std::vector<Square>& coefficients,
-              Panel<T>& Y) {
-  const Index n = Y.rows();
+Square subtract_and_square(const std::vector<Panel<T>>& basis,
+                           const std::vector<Square>& coefficients, Panel<T>& Y) {
   std::vector<Panel<T>> factor;
   for (const Square& square : coefficients) factor.emplace_back(square.template cast<T>());
-  parallel_for(pieces(n, kBasisTile), work_of(n, static_cast<Index>(basis.size()) * kPanel),
-               [&](Index tile, Checkpoint& checkpoint) {
-                 checkpoint();
-                 const Index last = std::min((tile + 1) * kBasisTile, n);
-                 for (Index i = tile * kBasisTile; i < last; ++i) {
-                   auto y = Lanes<T>::load(Y.data() + i * kPanel);
-                   for (std::size_t k = 0; k < basis.size(); ++k) {
-                     const T* row = basis[k].data() + i * kPanel;
-                     const T* from = factor[k].data();
-                     for (Index c = 0; c < kPanel; ++c) {
-                       y.subtract_product(row[c], Lanes<T>::load(from + c * kPanel));
-                     }
-                   }
-                   y.store(Y.data() + i * kPanel);
-                 }
-               });
+  const Index n = Y.rows();
+  std::vector<Square> partial(static_cast<std::size_t>(pieces(n, kBasisTile)));
+  over_tiles(n, basis.size(), [&](std::size_t tile, Index first, Index last) {
+    subtract_tile(basis, factor, first, last, Y);
+    square_half<0>(Y, first, last, partial[tile]);
+    square_half<1>(Y, first, last, partial[tile]);
+  });
+  Square total = Square::Zero();
+  for (const Square& square : partial) total += square;
+  return total;
 }
 
 template <class T>
@@ -326,16 +381,19 @@ Matrix<T> combine(const std::vector<Panel<T>>& basis, const Matrix<double>& coef
   return out;
 }
 
-#define RESOLVENT_INSTANTIATE(T)                                                               \
-  template void multiply(ConstRows<T>, const Panel<T>&, Panel<T>&);                            \
-  template void multiply_transposed(ConstRows<T>, const Panel<T>&, Panel<T>&);                 \
-  template double sum_of_squares(ConstRows<T>);                                                \
-  template void sketch_rows(ConstRows<T>, std::uint64_t, T, Panel<T>&);                        \
-  template std::vector<Square> inner_products(const std::vector<Panel<T>>&, const Panel<T>&);  \
-  template void subtract(const std::vector<Panel<T>>&, const std::vector<Square>&, Panel<T>&); \
+#define RESOLVENT_INSTANTIATE(T)                                                                \
+  template void multiply(ConstRows<T>, const Panel<T>&, Panel<T>&);                             \
+  template void multiply_transposed(ConstRows<T>, const Panel<T>&, Panel<T>&);                  \
+  template double sum_of_squares(ConstRows<T>);                                                 \
+  template void sketch_rows(ConstRows<T>, std::uint64_t, T, Panel<T>&);                         \
+  template std::vector<Square> apply_and_project(const Square&, const std::vector<Panel<T>>&,   \
+                                                 Panel<T>&);                                    \
+  template Square subtract_and_square(const std::vector<Panel<T>>&, const std::vector<Square>&, \
+                                      Panel<T>&);                                               \
   template Matrix<T> combine(const std::vector<Panel<T>>&, const Matrix<double>&)
 
 RESOLVENT_INSTANTIATE(float);
 RESOLVENT_INSTANTIATE(double);
+#undef RESOLVENT_INSTANTIATE
 
 }  // namespace resolvent::lora

@@ -36,14 +36,15 @@ double sum_of_squares(ConstRows<T> M);
 template <class T>
 void sketch_rows(ConstRows<T> M, std::uint64_t seed, T factor, Panel<T>& out);
 
-/// XᵀY for every panel X of a basis.
+/// Y ← Y F, then XᵀY for every panel X of a basis.
 template <class T>
-std::vector<Square> inner_products(const std::vector<Panel<T>>& basis, const Panel<T>& Y);
+std::vector<Square> apply_and_project(const Square& F, const std::vector<Panel<T>>& basis,
+                                      Panel<T>& Y);
 
-/// Y ← Y − Σ_k basis[k] coefficients[k].
+/// Y ← Y − Σ_k basis[k] coefficients[k]; returns YᵀY, summed in double precision.
 template <class T>
-void subtract(const std::vector<Panel<T>>& basis, const std::vector<Square>& coefficients,
-              Panel<T>& Y);
+Square subtract_and_square(const std::vector<Panel<T>>& basis,
+                           const std::vector<Square>& coefficients, Panel<T>& Y);
 
 /// Σ_k basis[k] coefficients(16k … 16k + 15, :) over as many panels as there are coefficients; any
 /// number of columns.

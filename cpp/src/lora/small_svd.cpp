@@ -34,7 +34,8 @@ void rotate(Eigen::MatrixXd& image, Eigen::MatrixXd& right, Index p, Index q, do
 
 }  // namespace
 
-SmallSvd small_svd(const Eigen::MatrixXd& B, double tolerance, double negligible) {
+SmallSvd small_svd(const Eigen::MatrixXd& B, double tolerance, double negligible,
+                   Checkpoint& checkpoint) {
   const Index size = B.cols();
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(B.transpose() * B);
   require<NotConverged>(solver.info() == Eigen::Success,
@@ -47,6 +48,7 @@ SmallSvd small_svd(const Eigen::MatrixXd& B, double tolerance, double negligible
   for (int sweep = 0; turned && sweep < kSweeps; ++sweep) {
     turned = false;
     for (Index p = 0; p + 1 < size; ++p) {
+      checkpoint();
       for (Index q = p + 1; q < size; ++q) {
         const double a = image.col(p).norm(), b = image.col(q).norm();
         if (std::min(a, b) <= floor) continue;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "resolvent/core/interrupt.hpp"
 #include "resolvent/core/types.hpp"
 
 namespace resolvent::lora {
@@ -15,6 +16,7 @@ struct SmallSvd {
 /// The eigenvectors of BᵀB, in which B's columns are nearly orthogonal, then one-sided Jacobi
 /// rotations (Hestenes 1958) until they are to `tolerance`, relative to their lengths: one or two
 /// sweeps, and small singular values keep the digits that BᵀB loses. Cost O(columns³).
-SmallSvd small_svd(const Eigen::MatrixXd& B, double tolerance, double negligible);
+SmallSvd small_svd(const Eigen::MatrixXd& B, double tolerance, double negligible,
+                   Checkpoint& checkpoint);
 
 }  // namespace resolvent::lora

@@ -11,6 +11,7 @@ def low_rank(
     oversample: int,
     iterations: int | None,
     tolerance: float | None,
+    each: bool,
     seed: int,
 ) -> tuple[_Array, _Array, _Array, float, float, _Array, int, int]: ...
 def softmax_regression(

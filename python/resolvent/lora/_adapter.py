@@ -20,20 +20,14 @@ from resolvent._arrays import (
 )
 from resolvent._html import table
 from resolvent.lora._factored import Factored
-from resolvent.lora._lowrank import as_matrix, exponent_of
+from resolvent.lora._lowrank import as_matrix
+from resolvent.lora._norms import column_lengths, frobenius
 
-__all__ = ["OPTIMIZERS", "Adapter", "Optimizer", "frobenius", "full_direction", "weight_like"]
+__all__ = ["OPTIMIZERS", "Adapter", "Optimizer", "full_direction", "weight_like"]
 
 OPTIMIZERS = ("sgd", "adam")
 
 Optimizer = Literal["sgd", "adam"]
-
-
-def frobenius(matrix: Array) -> float:
-    """‖M‖_F, summed in double precision a row at a time."""
-    exponent = exponent_of(matrix)
-    scaled = (np.ldexp(row.astype(np.float64), -exponent) for row in matrix)
-    return float(np.ldexp(math.sqrt(sum(float(np.dot(row, row)) for row in scaled)), exponent))
 
 
 def full_direction(G: Array, optimizer: Optimizer) -> Array:
@@ -41,10 +35,10 @@ def full_direction(G: Array, optimizer: Optimizer) -> Array:
     return -G if optimizer == "sgd" else -np.sign(G)
 
 
-def weight_like(value: ArrayLike | None, shape: tuple[int, int], name: str, why: str) -> Array:
+def weight_like(value: ArrayLike | None, shape: tuple[int, int], name: str, why: str = "") -> Array:
     """A finite matrix of the adapter's shape."""
     if value is None:
-        raise _core.InvalidArgument(f"{name} is needed {why}")
+        raise _core.InvalidArgument(f"{name} is needed{why}")
     matrix = as_matrix(value, name)
     if matrix.shape != shape:
         raise _core.ShapeMismatch(
@@ -105,6 +99,8 @@ class Adapter(ReadOnlyFields):
             )
         shape = len(A), B.shape[1]
         offset = Factored.zero(shape, A.dtype) if self.offset is None else self.offset
+        if not isinstance(offset, Factored):
+            raise _core.DtypeError(f"offset must be a Factored, got {type(offset).__name__}")
         if offset.shape != shape:
             raise _core.ShapeMismatch(f"offset must have shape {shape}, got {offset.shape}")
         checked: dict[str, Any] = {
@@ -152,13 +148,13 @@ class Adapter(ReadOnlyFields):
 
     def frozen(self, weight: ArrayLike) -> Array:
         """What the base model holds while the adapter is trained: W₀ + offset."""
-        W = weight_like(weight, self.shape, "weight", "")
+        W = weight_like(weight, self.shape, "weight")
         assert self.offset is not None
         return np.asarray(np.add(W, self.offset.dense().astype(W.dtype, copy=False)))
 
     def merged(self, weight: ArrayLike) -> Array:
         """What the model computes with."""
-        W = weight_like(weight, self.shape, "weight", "")
+        W = weight_like(weight, self.shape, "weight")
         return self._scaled(self._sum(W))
 
     def _sum(self, W: Array) -> Array:
@@ -172,8 +168,8 @@ class Adapter(ReadOnlyFields):
     def _scaled(self, V: Array) -> Array:
         if self.magnitude is None:
             return V
-        lengths = np.linalg.norm(V, axis=0)
-        return np.asarray(np.multiply(V, (self.magnitude / lengths).astype(V.dtype, copy=False)))
+        factors = self.magnitude / column_lengths(V)
+        return np.asarray(V * factors.astype(V.dtype, copy=False))
 
     def gradients(self, G: ArrayLike, weight: ArrayLike | None = None) -> dict[str, Array]:
         """The loss's gradients by the parameters, from its gradient by W.
@@ -191,15 +187,15 @@ class Adapter(ReadOnlyFields):
             As `parameters`. ∂A = s·G Bᵀ, ∂B = s·AᵀG. DoRA's column lengths count as constants in
             ∂A and ∂B, as in its paper (Liu et al. 2024, arXiv 2402.09353, section 4.3).
         """
-        G = weight_like(G, self.shape, "G", "")
+        G = weight_like(G, self.shape, "G")
         return self._gradients(G, None if self.magnitude is None else self._columns(weight))
 
     def _columns(self, weight: ArrayLike | None) -> tuple[Array, Array]:
         """DoRA's columns of length 1, and the lengths they had."""
-        W = weight_like(weight, self.shape, "weight", "for DoRA, whose columns it scales")
+        W = weight_like(weight, self.shape, "weight", " for DoRA, whose columns it scales")
         V = self._sum(W)
-        lengths = np.linalg.norm(V, axis=0)
-        return V / lengths, lengths
+        lengths = column_lengths(V)
+        return (V / lengths).astype(V.dtype, copy=False), lengths
 
     def _gradients(self, G: Array, columns: tuple[Array, Array] | None) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -208,7 +204,7 @@ class Adapter(ReadOnlyFields):
             assert self.magnitude is not None
             unit, lengths = columns
             found["magnitude"] = (G * unit).sum(axis=0)
-            inner = G * (self.magnitude / lengths)
+            inner = G * (self.magnitude / lengths).astype(G.dtype, copy=False)
         s = inner.dtype.type(self.s)
         left, right = self.A, self.B
         if self.importance is not None:
@@ -244,13 +240,13 @@ class Adapter(ReadOnlyFields):
         -------
         ndarray, shape (n, m)
         """
-        G = weight_like(G, self.shape, "G", "")
+        G = weight_like(G, self.shape, "G")
         name_parameter(optimizer, OPTIMIZERS, "optimizer")
+        if learning_rate is None:
+            return np.asarray(self.first_direction(G, optimizer, weight))
         columns = None if self.magnitude is None else self._columns(weight)
         slopes = self._gradients(G, columns)
         steps = {name: full_direction(slope, optimizer) for name, slope in slopes.items()}
-        if learning_rate is None:
-            return self._derivative(steps, columns)
         eta = real_parameter(learning_rate, "learning_rate")
         if not math.isfinite(eta):
             raise _core.InvalidArgument(f"learning_rate must be finite, got {eta}")
@@ -262,21 +258,62 @@ class Adapter(ReadOnlyFields):
 
     def _derivative(self, steps: dict[str, Array], columns: tuple[Array, Array] | None) -> Array:
         """The change of W along a change of the parameters, to first order."""
-        left, right = self.A, self.B
-        step_left, step_right = steps["A"], steps["B"]
-        if self.importance is not None:
-            step_left = step_left * self.importance + left * steps["importance"]
-            left = left * self.importance
-        # One product of twice the rank.
-        change: Array = np.hstack([step_left, left]) @ np.vstack([right, step_right])
-        change *= change.dtype.type(self.s)
+        change = self._inner_derivative(steps).dense()
         if columns is None:
             return change
         assert self.magnitude is not None
         unit, lengths = columns
         # d(m V/‖V‖) = dm V/‖V‖ + (m/‖V‖)(dV − u uᵀdV)
         turned = change - unit * (unit * change).sum(axis=0)
-        return np.asarray(np.add(unit * steps["magnitude"], turned * (self.magnitude / lengths)))
+        weights = (self.magnitude / lengths).astype(change.dtype, copy=False)
+        return np.asarray(unit * steps["magnitude"] + turned * weights)
+
+    def _inner_derivative(self, steps: dict[str, Array]) -> Factored:
+        """The change of s·A diag(importance) B, of rank 2r."""
+        left, step = self.A, steps["A"]
+        if self.importance is not None:
+            step = step * self.importance + left * steps["importance"]
+            left = left * self.importance
+        return Factored(np.hstack([step, left]), np.vstack([self.B, steps["B"]]), self.s)
+
+    def first_direction(
+        self, G: Array, optimizer: Optimizer, weight: ArrayLike | None = None
+    ) -> Factored | Array:
+        """As :meth:`first_update` of a checked G, without forming a matrix of G's size if possible.
+
+        DoRA's has no small rank.
+        """
+        columns = None if self.magnitude is None else self._columns(weight)
+        slopes = self._gradients(G, columns)
+        steps = {name: full_direction(slope, optimizer) for name, slope in slopes.items()}
+        return (
+            self._inner_derivative(steps) if columns is None else self._derivative(steps, columns)
+        )
+
+    def tangent(
+        self, weight: ArrayLike | None = None
+    ) -> tuple[Array, Array, tuple[Array, Array | None] | None]:
+        """What the merged W can change along, to first order.
+
+        Parameters
+        ----------
+        weight : array_like, shape (n, m), optional
+            W₀; DoRA needs it.
+
+        Returns
+        -------
+        A, B : ndarray
+            Changes A Y + X B for any X and Y; columns of A and rows of B may be missing.
+        extra : (ndarray, ndarray or None) or None
+            Columns x_k and y_k of further changes x_k y_kᵀ; None for the unit vectors e_k.
+        """
+        if self.importance is not None:
+            active = self.importance != 0.0
+            return self.A[:, active], self.B[active], (self.A[:, ~active], self.B[~active].T)
+        if self.magnitude is not None:
+            unit, lengths = self._columns(weight)
+            return self.A, self.B * (self.magnitude / lengths), (unit, None)
+        return self.A, self.B, None
 
     def __repr__(self) -> str:
         n, m = self.shape

@@ -17,12 +17,12 @@ from resolvent.lora._adapter import (
     OPTIMIZERS,
     Adapter,
     Optimizer,
-    frobenius,
-    full_direction,
     weight_like,
 )
+from resolvent.lora._factored import Factored
 from resolvent.lora._initialize import METHODS, initialize, needs
-from resolvent.lora._lowrank import LowRank, as_matrix, exponent_of, leading
+from resolvent.lora._lowrank import LowRank, as_matrix, leading, negligible
+from resolvent.lora._norms import exponent_of, frobenius, inner, principal_angles, row_blocks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +47,9 @@ class Alignment(ReadOnlyFields):
     cosine : float
         ⟨D, F⟩/(‖D‖‖F‖); 0 where D is.
     captured : float
-        The share of ‖F‖² that steps along A's columns and B's rows can have,
-        1 − ‖(I − P_A) F (I − P_B)‖²/‖F‖²: what the best preconditioner would make of the adapter.
+        The share of ‖F‖² that a small change of the adapter's parameters can have at best, which a
+        preconditioner would have to find: for A and B, 1 − ‖(I − P_A) F (I − P_B)‖²/‖F‖², with the
+        projectors on A's columns and B's rows. At least cosine².
     residual : float
         min_c ‖cD − F‖/‖F‖ = √(1 − cosine²).
     optimum : float
@@ -57,7 +58,8 @@ class Alignment(ReadOnlyFields):
         residual/optimum, ≥ 1 where D has rank 2r; 1 where both vanish. DoRA's D has any rank.
     angles_left, angles_right : ndarray
         Principal angles in radians, ascending, of A's columns to F's first 2r left singular
-        vectors, and of B's rows to the right ones; empty for a factor that is zero.
+        vectors, and of B's rows to the right ones; empty for a factor that is zero. They mean
+        little where singular values near σ_2r nearly agree.
     effective_scale : float
         ⟨D, F⟩/‖F‖²: for SGD, the first-order decrease of the loss relative to full fine-tuning with
         the same learning rate.
@@ -65,6 +67,8 @@ class Alignment(ReadOnlyFields):
         ‖offset‖_F/‖W₀‖_F; NaN if W₀ was not given.
     spectrum : ndarray
         The leading singular values of F: 4r of them, or all.
+    lost : int
+        How many of the first 2r of them are below rounding.
     """
 
     method: str
@@ -81,6 +85,7 @@ class Alignment(ReadOnlyFields):
     effective_scale: float
     offset_ratio: float
     spectrum: Array
+    lost: int = 0
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The spectrum of the full step, with what the adapter can have of it."""
@@ -157,8 +162,9 @@ def alignment(
 
     Notes
     -----
-    Singular vectors are taken to √eps of the largest singular value, energies to its square.
-    Memory: a few matrices of G's size.
+    Singular vectors are taken to √eps of their singular values, energies to eps.
+    Memory: blocks of rows beside the inputs; for Adam the signs of G, for DoRA a few matrices of
+    its size.
 
     Examples
     --------
@@ -176,29 +182,26 @@ def alignment(
         raise _core.DtypeError(f"adapter must be an Adapter, got {adapter!r}")
     for name, factor in adapter.parameters.items():
         _core.require_finite(factor, f"adapter.{name}")
-    G = weight_like(G, adapter.shape, "G", "")
+    G = weight_like(G, adapter.shape, "G")
     name_parameter(optimizer, OPTIMIZERS, "optimizer")
     if not G.any():
         raise _core.InvalidArgument("G is zero: there is no step to follow")
     # Squares of the entries must stay in range; a power of two changes nothing else.
     exponent = exponent_of(G) if abs(exponent_of(G)) > _REACH else 0
     G = np.ldexp(G, -exponent) if exponent else G
-    F = full_direction(G, optimizer)
-    size = frobenius(F)
-    r = adapter.rank
+    # F is −target: no more than this and one block of rows is held.
+    target = G if optimizer == "sgd" else np.sign(G)
+    r, size = adapter.rank, frobenius(target)
+    head = min(2 * r, min(adapter.shape))
     if spectrum is None:
-        found, shift = _spectrum(G, optimizer, 4 * r), 0
+        found, shift = leading(target, min(4 * r, min(G.shape))), 0
     else:
         found, shift = spectrum, -exponent if optimizer == "sgd" else 0
-    head = min(2 * r, min(adapter.shape))
-    if found.rank < head:
-        raise _core.InvalidArgument(
-            f"spectrum must have at least {head} triplets for rank {r}, got {found.rank}"
-        )
-    D = adapter.first_update(G, optimizer, weight=weight)
-    length, overlap = frobenius(D), float(np.einsum("ij,ij->", D, F, dtype=np.float64))
+        _check_spectrum(found, head, adapter.shape)
+    D = adapter.first_direction(G, optimizer, weight)
+    length, overlap = _against(D, target)
     cosine = min(max(overlap / (length * size), -1.0), 1.0) if length else 0.0
-    residual = _residual(D, F, length, size, overlap)
+    residual = _residual(D, target, overlap / length / length) / size if length else 1.0
     optimum = float(np.ldexp(_tail(found, head), shift)) / size
     return Alignment(
         method=adapter.method,
@@ -206,28 +209,54 @@ def alignment(
         rank=r,
         shape=adapter.shape,
         cosine=cosine,
-        captured=_captured(F, adapter, size),
+        captured=_captured(target, adapter, size, weight),
         residual=residual,
         optimum=optimum,
-        excess=_excess(residual, optimum, F),
+        excess=_excess(residual, optimum, target),
         angles_left=_angles(adapter.A, found.U[:, :head]),
         angles_right=_angles(adapter.B.T, found.Vh[:head].T),
         effective_scale=overlap / size**2,
         offset_ratio=_offset_ratio(adapter, weight),
         spectrum=np.ldexp(found.sigma, (exponent if optimizer == "sgd" else 0) + shift),
+        lost=int(np.count_nonzero(found.sigma[:head] <= negligible(found))),
     )
 
 
-def _spectrum(G: Array, optimizer: Optimizer, count: int) -> LowRank:
-    return leading(G if optimizer == "sgd" else np.sign(G), min(count, min(G.shape)))
+def _check_spectrum(found: LowRank, head: int, shape: tuple[int, int]) -> None:
+    if not isinstance(found, LowRank):
+        raise _core.DtypeError(f"spectrum must be a LowRank, got {found!r}")
+    size = len(found.U), found.Vh.shape[1]
+    if size != shape or found.rank < head:
+        raise _core.ShapeMismatch(
+            f"spectrum must have at least {head} triplets of a matrix of shape {shape}, got "
+            f"{found.rank} of one of shape {size}"
+        )
 
 
-def _residual(D: Array, F: Array, length: float, size: float, overlap: float) -> float:
-    """min_c ‖cD − F‖/‖F‖, from the difference itself: 1 − cosine² would cancel."""
-    if length == 0.0:
-        return 1.0
-    c = D.dtype.type(overlap / length / length)
-    return frobenius(c * D - F) / size
+def _rows_of(D: Factored | Array, rows: slice) -> Array:
+    """Rows of a matrix that may be known by its factors only."""
+    if isinstance(D, Factored):
+        return np.asarray((D.left[rows] * D.left.dtype.type(D.scale)) @ D.right)
+    return D[rows]
+
+
+def _against(D: Factored | Array, target: Array) -> tuple[float, float]:
+    """‖D‖, and ⟨D, F⟩ for F = −target."""
+    squares, overlap = 0.0, 0.0
+    for rows in row_blocks(target.shape):
+        block = _rows_of(D, rows)
+        squares += inner(block, block)
+        overlap -= inner(block, target[rows])
+    return math.sqrt(squares), overlap
+
+
+def _residual(D: Factored | Array, target: Array, c: float) -> float:
+    """‖cD − F‖ for F = −target, from the difference itself: 1 − cosine² would cancel."""
+    squares = 0.0
+    for rows in row_blocks(target.shape):
+        rest = target.dtype.type(c) * _rows_of(D, rows) + target[rows]
+        squares += inner(rest, rest)
+    return math.sqrt(squares)
 
 
 def _tail(found: LowRank, head: int) -> float:
@@ -236,49 +265,74 @@ def _tail(found: LowRank, head: int) -> float:
     return math.hypot(*beyond, found.residual)
 
 
-def _excess(residual: float, optimum: float, F: Array) -> float:
-    rounding = 4.0 * max(F.shape) * float(np.finfo(F.dtype).eps)
+def _excess(residual: float, optimum: float, target: Array) -> float:
+    rounding = 32.0 * float(np.finfo(target.dtype).eps)
     if residual <= rounding and optimum <= rounding:
         return 1.0
     return residual / optimum if optimum > 0.0 else math.inf
 
 
-def _captured(F: Array, adapter: Adapter, size: float) -> float:
-    """1 − ‖(I − P_A) F (I − P_B)‖²/‖F‖²."""
-    rest = F
-    P, Q = _orthonormal(adapter.A), _orthonormal(adapter.B.T)
-    if P.shape[1]:
-        rest = rest - P @ (P.T @ rest)
-    if Q.shape[1]:
+def _captured(target: Array, adapter: Adapter, size: float, weight: ArrayLike | None) -> float:
+    """The share of ‖F‖² in the tangent space of what the adapter can be.
+
+    For A and B alone that is 1 − ‖(I − P_A) F (I − P_B)‖²/‖F‖². AdaLoRA's importance adds the
+    matrices a_k b_kᵀ where λ_k = 0, terms that have no tangents of their own; DoRA's magnitudes add
+    u_j e_jᵀ, u_j the columns of W over their lengths, and weigh B's columns.
+    """
+    A, B, extra = adapter.tangent(weight)
+    P, Q = _orthonormal(A), _orthonormal(B.T)
+    inside = P.T @ target
+    left = None if extra is None else _outside(extra[0], P)
+    right = None if extra is None or extra[1] is None else _outside(extra[1], Q)
+    squares, onto = 0.0, np.zeros(0 if left is None else left.shape[1])
+    for rows in row_blocks(target.shape):
+        rest = target[rows] - P[rows] @ inside
         rest = rest - (rest @ Q) @ Q.T
-    return 1.0 - (frobenius(rest) / size) ** 2
+        squares += inner(rest, rest)
+        if left is not None:
+            seen = rest if right is None else rest @ right
+            onto += np.einsum("ik,ik->k", left[rows], seen) / size
+    captured = 1.0 - squares / size / size
+    return captured if left is None else captured + _gain(left, right, Q, onto)
+
+
+def _gain(left: Array, right: Array | None, Q: Array, onto: Array) -> float:
+    """What rank-one matrices x_k y_kᵀ add, by least squares; `onto` are inner products with them.
+
+    Their inner products among each other are products of inner products.
+    """
+    if right is None and not Q.shape[1]:  # orthogonal to each other
+        squares = np.einsum("ik,ik->k", left, left).astype(np.float64)
+        return float((onto[squares > 0.0] ** 2 / squares[squares > 0.0]).sum())
+    outer = np.eye(len(Q)) - Q @ Q.T if right is None else right.T @ right
+    gram = (left.T @ left).astype(np.float64) * outer
+    return float(onto @ np.linalg.pinv(gram, hermitian=True) @ onto)
+
+
+def _outside(matrix: Array, basis: Array) -> Array:
+    """What columns have beside a space."""
+    return matrix - basis @ (basis.T @ matrix) if basis.shape[1] else matrix
 
 
 def _orthonormal(columns: Array) -> Array:
     """A basis of the span of a few columns."""
     U, sigma, _ = np.linalg.svd(columns, full_matrices=False)
-    floor = max(columns.shape) * np.finfo(columns.dtype).eps * sigma[0]
+    floor = max(columns.shape) * np.finfo(columns.dtype).eps * sigma.max(initial=0.0)
     return U[:, sigma > floor]
 
 
 def _angles(columns: Array, space: Array) -> Array:
-    """Principal angles, ascending; the small ones from sines (Björck and Golub 1973)."""
+    """Principal angles of a span to a space with orthonormal columns, ascending."""
     basis = _orthonormal(columns).astype(np.float64)
-    space = space.astype(np.float64)
     if not basis.shape[1]:
         return np.empty(0)
-    inner = space.T @ basis
-    cosines = np.linalg.svd(inner, compute_uv=False)
-    sines = np.linalg.svd(basis - space @ inner, compute_uv=False)[::-1]
-    count = min(len(cosines), basis.shape[1])
-    cosines, sines = np.clip(cosines[:count], 0.0, 1.0), np.clip(sines[:count], 0.0, 1.0)
-    return np.asarray(np.where(cosines > sines, np.arcsin(sines), np.arccos(cosines)))
+    return principal_angles(space.astype(np.float64), basis)
 
 
 def _offset_ratio(adapter: Adapter, weight: ArrayLike | None) -> float:
     if weight is None:
         return math.nan
-    size = frobenius(weight_like(weight, adapter.shape, "weight", ""))
+    size = frobenius(weight_like(weight, adapter.shape, "weight"))
     assert adapter.offset is not None
     offset = adapter.offset.norm()
     if size == 0.0:
@@ -340,7 +394,7 @@ class Comparison:
 
 
 def compare(
-    methods: Sequence[str] | Mapping[str, Adapter | Mapping[str, Any]] = METHODS,
+    methods: Sequence[str] | Mapping[str, Adapter | Mapping[str, Any]] | None = None,
     weight: ArrayLike | None = None,
     gradient: ArrayLike | None = None,
     rank: int = 8,
@@ -354,7 +408,7 @@ def compare(
     ----------
     methods : sequence of str, or mapping
         Names; or labels with an :class:`Adapter`, or with options of :func:`initialize` among which
-        is ``"method"``.
+        is ``"method"``. All if not given, orthogonal for an even rank only.
     weight, gradient : array_like, shape (n, m)
     rank : int
     optimizer : {"sgd", "adam"}
@@ -378,10 +432,14 @@ def compare(
     pissa    0.1559      2.4%    0.9878  17.603×           0.2902         0.3521
     lora-ga  0.9984     99.7%    0.0561   1.000×           0.3412         0.0101
     """
-    G = as_matrix(gradient, "gradient")  # type: ignore[arg-type]
+    if gradient is None:
+        raise _core.InvalidArgument("gradient is needed: it is what adapters are compared on")
+    G = as_matrix(gradient, "gradient")
     _core.require_finite(G, "gradient")
     name_parameter(optimizer, OPTIMIZERS, "optimizer")
     rank = integer_parameter(rank, "rank")
+    if methods is None:
+        methods = [name for name in METHODS if name != "orthogonal" or rank % 2 == 0]
     if isinstance(methods, str):
         raise _core.InvalidArgument(f"methods must be a sequence of names, got {methods!r}")
     named = (
@@ -393,7 +451,10 @@ def compare(
         label: _adapter(label, entry, weight, G, rank, options) for label, entry in named.items()
     }
     count = max(4 * adapter.rank for adapter in adapters.values())
-    found = _spectrum(G, optimizer, count) if G.any() else None
+    found = None
+    if G.any():
+        target = G if optimizer == "sgd" else np.sign(G)
+        found = leading(target, min(count, min(G.shape)))
     cards = {
         label: alignment(G, adapter, optimizer=optimizer, weight=weight, spectrum=found)
         for label, adapter in adapters.items()

@@ -10,14 +10,14 @@ import numpy as np
 
 from resolvent import _core
 from resolvent._arrays import Array, ReadOnlyFields, as_real, real_parameter
+from resolvent.lora._norms import exponent_of
 
 __all__ = ["Factored"]
 
 
 def _triangle(columns: Array) -> tuple[Array, int]:
     """R of columns = QR times a power of two, which brings its entries near 1."""
-    largest = float(np.abs(columns).max(initial=0.0))
-    exponent = math.frexp(largest)[1]
+    exponent = exponent_of(columns)
     scaled = np.ldexp(columns.astype(np.float64), -exponent)
     return np.asarray(np.linalg.qr(scaled, mode="r")), exponent
 

@@ -20,7 +20,8 @@ from resolvent._arrays import (
 from resolvent._warnings import IllConditionedWarning, warn_caller
 from resolvent.lora._adapter import Adapter
 from resolvent.lora._factored import Factored
-from resolvent.lora._lowrank import LowRank, as_matrix, leading, seed_parameter
+from resolvent.lora._lowrank import LowRank, as_matrix, leading, negligible, seed_parameter
+from resolvent.lora._norms import column_lengths
 from resolvent.lora._sign import minimised
 
 __all__ = [
@@ -194,7 +195,8 @@ def initialize(
     Warns
     -----
     IllConditionedWarning
-        Where the gradient has fewer than 2r directions; the others are an orthonormal completion.
+        Where the gradient, or its sign for Adam, has fewer than 2r directions; the others are an
+        orthonormal completion, and what Adam makes of them depends on rounding.
 
     Notes
     -----
@@ -307,7 +309,7 @@ def _lora(start: _Start) -> Adapter:
 
 def _dora(start: _Start) -> Adapter:
     assert start.weight is not None
-    lengths = np.linalg.norm(start.weight, axis=0)
+    lengths = column_lengths(start.weight).astype(start.dtype)
     empty = np.flatnonzero(lengths == 0.0)
     if empty.size:
         raise _core.InvalidArgument(
@@ -359,7 +361,7 @@ def _lora_ga_adam(start: _Start) -> Adapter:
     assert start.gradient is not None
     if start.adam == "sgd-solution":
         return _lora_ga(start)
-    A, B = _split(leading(np.sign(start.gradient), 2 * start.rank, start.seed), start)
+    A, B = _split(_directions(start, np.sign(start.gradient), "the sign of the gradient"), start)
     if start.adam == "minimise":
         other = _split(_directions(start, start.gradient), start)
         A, B = minimised(start.gradient, [(A, B), other])
@@ -367,15 +369,14 @@ def _lora_ga_adam(start: _Start) -> Adapter:
     return start.adapter(c * A, c * B, absorbed=True)
 
 
-def _directions(start: _Start, gradient: Array) -> LowRank:
+def _directions(start: _Start, gradient: Array, name: str = "the gradient") -> LowRank:
     found = leading(gradient, 2 * start.rank, start.seed)
-    floor = max(start.shape) * np.finfo(gradient.dtype).eps * float(found.sigma[0])
-    lost = int(np.count_nonzero(found.sigma <= floor))
+    lost = int(np.count_nonzero(found.sigma <= negligible(found)))
     if lost:
         warn_caller(
             IllConditionedWarning(
-                f"the gradient has {2 * start.rank - lost} singular directions, {start.method} of "
-                f"rank {start.rank} takes {2 * start.rank}: the others carry no gradient",
+                f"{lost} of the {2 * start.rank} singular directions of {name} that "
+                f"{start.method} takes are below rounding: they are arbitrary",
                 float(found.sigma[-1] / found.sigma[0]),
             )
         )

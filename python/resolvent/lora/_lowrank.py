@@ -14,19 +14,21 @@ from resolvent._arrays import (
     ArrayLike,
     ReadOnlyFields,
     as_real,
+    count_parameter,
     integer_parameter,
     name_parameter,
     positive_parameter,
 )
 from resolvent._html import table
+from resolvent.lora._norms import exponent_of, frobenius
 
 __all__ = [
     "LOW_RANK_METHODS",
     "LowRank",
     "as_matrix",
-    "exponent_of",
     "leading",
     "low_rank",
+    "negligible",
     "seed_parameter",
 ]
 
@@ -39,6 +41,15 @@ _SMALL = 128
 
 #: Vectors of a block of the Krylov basis.
 _BLOCK = 16
+
+#: Residuals below this many roundings are measured from the difference.
+_CANCELS = 64.0
+
+#: Roundings of a matrix, relative to its norm, that count as nothing; the core has half of it.
+_NOISE = 32.0
+
+#: The largest count that the core is asked for.
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +135,6 @@ def as_matrix(value: ArrayLike, name: str) -> Array:
     return array
 
 
-def exponent_of(values: Array) -> int:
-    """e with the largest magnitude in [2^(e−1), 2^e); 0 for zeros."""
-    return int(np.frexp(max(values.max(initial=0.0), -values.min(initial=0.0)))[1])
-
-
 def seed_parameter(seed: object) -> int:
     """A seed as the core and NumPy take it."""
     number = integer_parameter(seed, "seed")
@@ -184,12 +190,13 @@ def low_rank(
     Notes
     -----
     Cost: about ``4 n m`` operations per vector of the Krylov basis, a pass over M for every half
-    block. The result has the same bits for any number of threads. A Krylov basis makes errors fall
+    block; for D vectors also ``4 (n + m) D²``, and O(D³) that an interrupt waits for. The result
+    has the same bits for any number of threads, but for LAPACK's. A Krylov basis makes errors fall
     like a Chebyshev polynomial of its size, where subspace iteration has a power (Musco and Musco
-    2015). U and Vh are orthonormal to a few eps, also where M is of smaller rank; singular values
-    below eps·‖M‖_F are rounding. A singular value that is repeated more than 16 times can hide its
-    other copies from a Krylov basis with blocks of 16. The residual is √(‖M‖_F² − Σσ²), computed
-    from the difference itself where that cancels.
+    2015). U and Vh are orthonormal to a few eps in float32 and to min(n, m)·eps in float64, also
+    where M is of smaller rank; singular values below eps·‖M‖_F are rounding. A singular value that
+    is repeated more than 16 times can hide its other copies from a Krylov basis with blocks of 16.
+    The residual is √(‖M‖_F² − Σσ²), computed from the difference itself where that cancels.
 
     Examples
     --------
@@ -204,18 +211,32 @@ def low_rank(
     True
     """
     matrix = as_matrix(M, "M")
-    rank = integer_parameter(rank, "rank")
+    rank = count_parameter(rank, "rank", 1, min(matrix.shape), "min(n, m) = ")
     name_parameter(method, LOW_RANK_METHODS, "method")
-    oversample = integer_parameter(oversample, "oversample")
+    oversample = count_parameter(oversample, "oversample", 0, _MOST)
     if iterations is not None:
-        iterations = integer_parameter(iterations, "iterations")
+        iterations = count_parameter(iterations, "iterations", 1, _MOST)
     if tolerance is not None:
         tolerance = positive_parameter(tolerance, "tolerance")
     seed = seed_parameter(seed)
     if method == "dense":
         return _dense(matrix, rank, tolerance)
+    return _found(matrix, rank, method, oversample, iterations, tolerance, seed)
+
+
+def _found(
+    matrix: Array,
+    rank: int,
+    method: str,
+    oversample: int,
+    iterations: int | None,
+    tolerance: float | None,
+    seed: int,
+    each: bool = False,
+) -> LowRank:
+    """From the core; `each`: the tolerance is of every σ, not of the largest."""
     U, sigma, Vh, norm, residual, errors, products, taken = _core.lora.low_rank(
-        matrix, rank, method, oversample, iterations, tolerance, seed
+        matrix, rank, method, oversample, iterations, tolerance, each, seed
     )
     return LowRank(
         U=U,
@@ -232,20 +253,23 @@ def low_rank(
 
 def _dense(matrix: Array, rank: int, tolerance: float | None = None) -> LowRank:
     _core.require_finite(matrix, "M")
-    most = min(matrix.shape)
-    if not 1 <= rank <= most:
-        raise _core.InvalidArgument(f"rank must be between 1 and min(n, m) = {most}, got {rank}")
     U, sigma, Vh = np.linalg.svd(matrix, full_matrices=False)
     wide = sigma.astype(np.float64)
     U, sigma, Vh = U[:, :rank], sigma[:rank], Vh[:rank]
     sign = np.sign(U[np.abs(U).argmax(axis=0), np.arange(rank)])
     U, Vh = U * sign, Vh * sign[:, np.newaxis]
+    residual = frobenius(wide[rank:, np.newaxis])
+    norm = frobenius(wide[:, np.newaxis])
+    if residual <= _CANCELS * np.finfo(matrix.dtype).eps * norm:  # U and Vh are rounded too
+        exponent = exponent_of(sigma)
+        rest = np.ldexp(matrix, -exponent) - (U * np.ldexp(sigma, -exponent)) @ Vh
+        residual = float(np.ldexp(frobenius(rest), exponent))
     found = LowRank(
         U=U,
         sigma=sigma,
         Vh=Vh,
-        norm=_length(wide),
-        residual=_length(wide[rank:]),
+        norm=norm,
+        residual=residual,
         errors=None,
         method="dense",
         iterations=0,
@@ -262,19 +286,18 @@ def _dense(matrix: Array, rank: int, tolerance: float | None = None) -> LowRank:
     return replace(found, errors=errors)
 
 
-def _length(values: Array) -> float:
-    """√Σx² without overflow."""
-    exponent = exponent_of(values)
-    return float(np.ldexp(np.linalg.norm(np.ldexp(values, -exponent)), exponent))
-
-
 def leading(matrix: Array, count: int, seed: int = 0) -> LowRank:
-    """The leading triplets to √eps of the largest σ; of small matrices, to rounding.
+    """The leading triplets, each to √eps of its σ or to rounding; of small matrices, to rounding.
 
     What is built from them is stationary in the singular vectors, so it has twice the digits.
     """
     size = min(matrix.shape)
-    if size <= _SMALL:
-        return low_rank(matrix, count, iterations=-(-size // _BLOCK) + 1, seed=seed)
-    tolerance = float(np.sqrt(np.finfo(matrix.dtype).eps))
-    return low_rank(matrix, count, tolerance=tolerance, seed=seed)
+    blocks, tolerance = -(-size // _BLOCK) + 1, None
+    if size > _SMALL:
+        blocks, tolerance = _MOST, float(np.sqrt(np.finfo(matrix.dtype).eps))
+    return _found(matrix, count, "block-krylov", 0, blocks, tolerance, seed, each=True)
+
+
+def negligible(found: LowRank) -> float:
+    """Singular values up to this are rounding of the products that they come from."""
+    return _NOISE * float(np.finfo(found.sigma.dtype).eps) * found.norm

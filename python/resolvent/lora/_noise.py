@@ -15,11 +15,13 @@ from resolvent._arrays import (
     ArrayLike,
     ReadOnlyFields,
     as_real,
+    count_parameter,
     integer_parameter,
     real_parameter,
 )
 from resolvent._html import table
 from resolvent.lora._adapter import Adapter
+from resolvent.lora._initialize import check_rank
 from resolvent.lora._lowrank import leading, seed_parameter
 
 if TYPE_CHECKING:
@@ -190,11 +192,10 @@ def batch_noise(
     """
     stack = _stacked(gradients)
     k, n, m = stack.shape
-    width = _rank(rank, n, m)
+    width = integer_parameter(rank, "rank")
+    check_rank("lora-ga", width, (n, m))
     sizes = _counts(counts, k)
-    most = integer_parameter(subsets, "subsets")
-    if most < 1:
-        raise _core.InvalidArgument(f"subsets must be at least 1, got {most}")
+    most = count_parameter(subsets, "subsets")
     order = np.random.default_rng(seed_parameter(seed)).permutation(k)
     total = _total(stack, order)
     found = np.array([_measured(stack, total, order, size, most, width) for size in sizes])
@@ -218,6 +219,8 @@ def batch_noise(
 def _stacked(gradients: ArrayLike | Iterable[ArrayLike]) -> Array:
     whole: Any = gradients
     if not hasattr(whole, "__array__"):
+        if not isinstance(whole, Iterable):
+            raise _core.DtypeError(f"gradients must be an array or matrices, got {whole!r}")
         made = [as_real(np.asarray(G), f"gradients[{i}]") for i, G in enumerate(whole)]
         shapes = sorted({G.shape for G in made})
         if len(shapes) > 1:
@@ -232,18 +235,6 @@ def _stacked(gradients: ArrayLike | Iterable[ArrayLike]) -> Array:
     if not stack.any():
         raise _core.InvalidArgument("gradients are all zero: they have no directions")
     return stack
-
-
-def _rank(value: int, n: int, m: int) -> int:
-    rank = integer_parameter(value, "rank")
-    if rank < 1:
-        raise _core.InvalidArgument(f"rank must be at least 1, got {rank}")
-    if 2 * rank > min(n, m):
-        raise _core.InvalidArgument(
-            f"rank must be at most min(n, m)/2 = {min(n, m) / 2:g} for LoRA-GA, which takes 2·rank "
-            f"singular directions of the gradient; got {rank}"
-        )
-    return rank
 
 
 def _counts(given: Sequence[int] | None, k: int) -> list[int]:

@@ -17,6 +17,7 @@ from resolvent._arrays import (
     ArrayLike,
     ReadOnlyFields,
     as_real64,
+    count_parameter,
     integer_parameter,
     name_parameter,
     positive_parameter,
@@ -28,6 +29,7 @@ from resolvent.lora._budget import BudgetOptions, RankBudget
 from resolvent.lora._factored import Factored
 from resolvent.lora._initialize import initialize, needs
 from resolvent.lora._lowrank import seed_parameter
+from resolvent.lora._norms import principal_angles
 from resolvent.lora._optimizers import Descent, descent_of, descent_parameters
 from resolvent.lora._problems import Evaluation, Problem, batch_parameter, batches, evaluate
 
@@ -427,7 +429,12 @@ def _methods(
 ) -> list[_Method]:
     if isinstance(given, str):
         given = [given]
-    recipes = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
+    if not isinstance(given, Mapping):
+        names = list(given)
+        given = {name: name for name in names}
+        if len(given) < len(names):
+            raise _core.InvalidArgument(f"methods must differ, got {names}")
+    recipes = dict(given)
     if not recipes:
         raise _core.InvalidArgument("methods must name at least one method, got none")
     return [_Method.of(label, recipe, defaults) for label, recipe in recipes.items()]
@@ -697,23 +704,10 @@ class _Record:
             first = start.get(name, np.zeros_like(factors[0]))
             if name == "B":
                 first, factors = first.T, factors.transpose(0, 2, 1)
-            found = _angles(first, factors)
+            found = principal_angles(np.linalg.qr(first)[0], np.linalg.qr(factors)[0])
             found[~factors.any(axis=(1, 2))] = np.nan
             angles.append(found)
         return np.asarray(np.concatenate(angles, axis=1).mean(axis=1))
-
-
-def _angles(start: Array, factors: Array) -> Array:
-    """Principal angles between col(start), (n, r), and that of every factor, (T, n, r): (T, r).
-
-    From cosines and sines, so that small ones have all their digits: Björck, Golub, "Numerical
-    Methods for Computing Angles Between Linear Subspaces", 1973.
-    """
-    first, spaces = np.linalg.qr(start)[0], np.linalg.qr(factors)[0]
-    inside = first.T @ spaces
-    cosines = np.linalg.svd(inside, compute_uv=False)
-    sines = np.linalg.svd(spaces - first @ inside, compute_uv=False)[:, ::-1]
-    return np.arctan2(sines, cosines)
 
 
 def _budget_of(method: _Method, models: Sequence[_Model], steps: int) -> RankBudget | None:
@@ -729,7 +723,7 @@ def trajectory(
     optimizer: Optimizer = "sgd",
     steps: int = 200,
     learning_rates: ArrayLike | None = None,
-    seeds: Iterable[int] = (0,),
+    seeds: int | Iterable[int] = (0,),
     *,
     rank: int = 4,
     alpha: float | None = None,
@@ -758,7 +752,7 @@ def trajectory(
     steps : int
     learning_rates : array_like, shape (L,), optional
         Unless given, (0.03, 0.1, 0.3, 1, 3) for "sgd", (0.003, 0.01, 0.03, 0.1) for "adam".
-    seeds : iterable of int
+    seeds : int or sequence of int
         Each is for the order of batches, which all methods share, and for what adapters draw.
     rank, alpha
         As in :func:`initialize`, for all methods whose options have no others.
@@ -825,12 +819,14 @@ def trajectory(
     >>> found.best("lora-ga").final_loss < found.best("lora").final_loss
     True
     """
+    if not isinstance(problem, Problem):
+        raise _core.DtypeError(f"problem must be a Problem, got {problem!r}")
     name, share = descent_parameters(optimizer, momentum)
-    width = _at_least_one(rank, "rank")
+    width = count_parameter(rank, "rank")
     chosen = _methods(methods, {"rank": width, "alpha": alpha})
     rates = _rates(learning_rates, name)
     starts = _seeds(seeds)
-    count, every = _at_least_one(steps, "steps"), _at_least_one(record_every, "record_every")
+    count, every = count_parameter(steps, "steps"), count_parameter(record_every, "record_every")
     plan = _Plan(
         problem=problem,
         optimizer=name,
@@ -877,19 +873,12 @@ def trajectory(
     )
 
 
-def _at_least_one(value: Any, name: str) -> int:
-    number = integer_parameter(value, name)
-    if number < 1:
-        raise _core.InvalidArgument(f"{name} must be at least 1, got {number}")
-    return number
-
-
 def _gradient_batches(value: Any, batch_size: Any) -> int | None:
     if value is None:
         return None
     if batch_size is None:
         raise _core.InvalidArgument("gradient_batches needs batch_size=, the rows of a batch")
-    return _at_least_one(value, "gradient_batches")
+    return count_parameter(value, "gradient_batches")
 
 
 def _rates(given: ArrayLike | None, optimizer: str) -> Array:
@@ -899,13 +888,18 @@ def _rates(given: ArrayLike | None, optimizer: str) -> Array:
     )
     if rates.ndim != 1 or rates.size == 0:
         raise _core.ShapeMismatch(f"learning_rates must have shape (L,), got {rates.shape}")
+    if np.unique(rates).size < rates.size:
+        raise _core.InvalidArgument(f"learning_rates must differ, got {rates}")
     if (rates <= 0.0).any():
         raise _core.InvalidArgument(f"learning_rates must be positive, got {rates.min():g}")
     return rates
 
 
-def _seeds(given: Iterable[int]) -> tuple[int, ...]:
-    seeds = tuple(seed_parameter(seed) for seed in given)
+def _seeds(given: int | Iterable[int]) -> tuple[int, ...]:
+    chosen = [given] if isinstance(given, int) else list(given)
+    seeds = tuple(map(seed_parameter, chosen))
     if not seeds:
         raise _core.InvalidArgument("seeds must be one or more, got none")
+    if len(set(seeds)) < len(seeds):
+        raise _core.InvalidArgument(f"seeds must differ, got {seeds}")
     return seeds

@@ -24,6 +24,7 @@ struct LowRankOptions {
   Index oversample = 16;            ///< vectors beyond the rank
   std::optional<Index> iterations;  ///< none: as many as the basis asks for, see the functions
   std::optional<double> tolerance;  ///< of errors/σ_1
+  bool each = false;                ///< of errors/σ of each instead, down to rounding
   std::uint64_t seed = 0;           ///< of the start
 };
 
@@ -37,7 +38,8 @@ struct LowRankOptions {
 /// them), `NotConverged` where `iterations` blocks do not do. A basis never exceeds min(n, m),
 /// where it is exact.
 ///
-/// Cost: about 4·n·m operations per vector of the basis. M is only read, results do not depend on
+/// Cost: about 4·n·m operations per vector of the basis, and for D vectors 4(n + m)D² to
+/// orthogonalise them and O(D³) for their singular values. M is only read, results do not depend on
 /// the number of threads. In a block Krylov space errors fall like a Chebyshev polynomial of the
 /// number of blocks, against a power in `subspace_iteration` (Musco and Musco 2015,
 /// arXiv 1504.05477). Singular values below about eps·‖M‖_F are rounding. `InvalidArgument` for
