@@ -46,6 +46,11 @@ def main() -> None:
                 digest.update(p.tobytes())
                 digest.update(rv.probmap.vjp("entmax", logits, logits, p=p, alpha=alpha).tobytes())
 
+    rng = np.random.default_rng(3)
+    x, W = rng.standard_normal((300, 40)), rng.standard_normal((40, 17))
+    problem = rv.lora.Problem(x, np.arange(300) % 17, [W])
+    digest.update(problem.gradients().weights[0].tobytes())
+
     # The exact rule needs no time stepping's error bars: it is the best approximation itself.
     system = rv.hippo.system("legs", order)
     best = rv.hippo.optimal(u, system)

@@ -46,8 +46,9 @@ def test_init(run):
     assert (status, err) == (0, "")
     report = lora.initialize_files("W.safetensors", "G.safetensors", "b", rank=2)
     assert contents(Path("a")) == contents(Path("b"))
-    means = f"mean cosine {report.mean['cosine']:.3f}, captured {report.mean['captured']:.3f}"
+    means = f"mean cosine {report.mean['cosine']:.3g}, captured {report.mean['captured']:.3g}"
     assert out.startswith(f"a: 6 layers; {means}")
+    assert out.endswith(f"‖offset‖/‖W₀‖ {report.mean['offset_ratio']:.3g}\n")
     assert run("init", *FILES, "--rank", 2, "--out", "c", "--quiet") == (0, "", "")
 
 
@@ -87,6 +88,30 @@ def test_every_option_reaches_the_library(run):
         **{name: options[name] for name in names},
     )
     assert (status, out) == (0, f"{found}\n")
+
+
+def test_without_arguments_the_help_is_shown(run):
+    """With its lines, and as an error."""
+    status, out, err = run()
+    assert (status, out) == (2, "")
+    assert err.startswith("Usage: resolvent lora")
+    commands = [line.split()[0] for line in err.split("Commands:")[1].splitlines() if line]
+    assert commands == ["init", "compare", "untouched"]
+
+
+def test_names_are_no_markup_of_the_progress_bar(run, monkeypatch):
+    """On a terminal, where there is a bar."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    write_file(Path("B.safetensors"), {"a[/b][red].weight": np.eye(6)})
+    status, _, err = run("init", "--weights=B.safetensors", "--method=lora", "--rank=2", "--out=a")
+    assert status == 0
+    assert "a[/b][red].weight" in err
+
+
+def test_an_input_is_not_overwritten(run):
+    status, _, err = run("init", *FILES, "--out", Path.cwd(), "--rank", 2, "--overwrite")
+    assert status == 2
+    assert "is not replaced, as it is no adapter made here" in only_line(err)
 
 
 def test_compare_writes_nothing(run):
@@ -156,9 +181,15 @@ def test_the_disk_is_full(run, monkeypatch):
         patched.setattr("os.fsync", full)
         status, _, err = run("init", *FILES, "--out", "a", "--rank", 2)
     assert status == 1
-    assert "No space left on device" in only_line(err)
+    assert only_line(err) == "resolvent: a: No space left on device"
     assert not Path("a").exists()
     assert run("init", *FILES, "--out", "a", "--rank", 2)[0] == 0
+
+
+def test_a_parent_that_cannot_be_written(run):
+    status, _, err = run("init", *FILES, "--out", "/proc/a", "--rank", 2)
+    assert status == 1
+    assert only_line(err) == "resolvent: /proc/a: No such file or directory"
 
 
 def test_a_worker_that_is_killed(run, monkeypatch):
@@ -188,29 +219,40 @@ cli.main(["lora", *sys.argv[1:]])
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_and_going_on(tmp_path, workers):
-    """One line, no folder, and the same result as without it."""
+@pytest.fixture
+def start(tmp_path):
+    """Starts a run of a hundred layers, with what is finished of it, in a session of its own."""
     rng = np.random.default_rng(0)
     matrices = {f"{k}.weight": rng.standard_normal((120, 100)) for k in range(100)}
     write_file(tmp_path / "W.safetensors", matrices)
     write_file(tmp_path / "G.safetensors", matrices)
     program = f"{HEED_CTRL_C}\nfrom resolvent import cli; cli.main()"
     command = [sys.executable, "-c", program, "lora", "init", *FILES, "--rank=20", "--out=a"]
-    process = subprocess.Popen(
-        [*command, f"--workers={workers}"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    layers = tmp_path / ".a.partial" / "layers"
-    while process.poll() is None and not any(layers.glob("*.safetensors")):
-        time.sleep(0.01)
+
+    def call(workers: int) -> tuple[subprocess.Popen[str], Path]:
+        process = subprocess.Popen(
+            [*command, f"--workers={workers}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        layers = tmp_path / ".a.partial" / "layers"
+        while process.poll() is None and not any(layers.glob("*.safetensors")):
+            time.sleep(0.01)
+        return process, layers
+
+    return call
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_and_going_on(start, tmp_path, workers):
+    """One line, no folder, and the same result as without it."""
+    process, layers = start(workers)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes hear it
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     assert only_line(err) == "resolvent: interrupted"
     finished = len(list(layers.glob("*.safetensors")))
@@ -222,3 +264,24 @@ def test_ctrl_c_and_going_on(tmp_path, workers):
         *files, tmp_path / "a", rank=20, progress=lambda *move: moves.append(move[0])
     )
     assert moves == list(range(finished, 101))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize(
+    ("sent", "status", "line"),
+    [(signal.SIGTERM, 143, "resolvent: terminated\n"), (signal.SIGKILL, -signal.SIGKILL, "")],
+    ids=["SIGTERM", "SIGKILL"],
+)
+def test_workers_end_with_the_one_that_started_them(start, tmp_path, sent, status, line):
+    psutil = pytest.importorskip("psutil")
+    process, _ = start(2)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)  # their copies of stderr are closed too
+    assert process.returncode == status
+    assert err.startswith(line)
+    assert line == "" or only_line(err)  # Python says something of a process that was killed
+    assert not (tmp_path / "a").exists()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -9,6 +10,9 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +32,7 @@ from ssm_support import refused
 
 import resolvent as rv
 from resolvent import lora
+from resolvent.lora import _execute
 from resolvent.lora import _safetensors as tensors
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -40,9 +45,18 @@ REPORTS = ["report.html", "report.md", "report.png"]
 MOVED = ["offset.safetensors", *(f"untouched/{name}" for name in PLAIN)]
 
 
+@pytest.fixture
+def drawn():
+    """Asked for by tests of the picture in a report; drawing takes longer than all else."""
+
+
 @pytest.fixture(autouse=True)
-def _folder(tmp_path, monkeypatch):
+def _folder(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(
+            "matplotlib.figure.Figure.savefig", lambda _, file, **__: file.write_bytes(b"no PNG")
+        )
 
 
 def run(out="adapter", weights="W.safetensors", gradients="G.safetensors", **options):
@@ -93,6 +107,9 @@ def test_what_does_not_fit_is_refused():
     assert tensors.rounded(np.float32([65504.0]), "F16", "x")[0] == 65504.0
     refused(lambda: tensors.rounded(np.float32([1.0, -7e4]), "F16", "A"), "A: float16", "7e+04")
     refused(lambda: tensors.rounded(np.float32([3.4e38]), "BF16", "B"), "B: bfloat16")
+    for bits in (0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF):  # NaNs, two of them with a carry
+        value = np.uint32([bits]).view(np.float32)
+        refused(lambda value=value: tensors.rounded(value, "BF16", "B"), "B: bfloat16", "nan")
 
 
 def test_the_library_reads_what_is_written_and_the_other_way_round():
@@ -153,7 +170,18 @@ def test_blocks_of_rows(kind, shape, monkeypatch):
         assert turned.flags.c_contiguous
         expected = float(np.sum(whole.astype(np.float64) ** 2))
         count = whole.size * float(np.finfo(np.float64).eps)
-        assert abs(tensors.squared_norm(tensor) - expected) <= count * expected
+        assert abs(tensors.norm(tensor) - expected**0.5) <= count * expected**0.5
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_squares_out_of_range(scale):
+    """The offset is a part of the weight whatever the weight's unit."""
+    weight = np.random.default_rng(0).standard_normal((6, 5))
+    write_file(Path("W.safetensors"), {"x": weight * scale})
+    (scaled,) = run("scaled", gradients=None, method="pissa", rank=1).cards
+    sigma = np.linalg.svd(weight, compute_uv=False)
+    expected = sigma[0] / np.linalg.norm(sigma)
+    assert abs(scaled.offset_ratio - expected) <= ROUNDING * 30 * np.finfo(float).eps
 
 
 # ---- broken files -------------------------------------------------------------------------------
@@ -191,6 +219,17 @@ BROKEN = {
     "overlap": (raw({"x": ENTRY, "y": ENTRY}, bytes(8)), "overlaps the one before it"),
     "long": (raw({"x": ENTRY}, bytes(11)), "3 bytes too long"),
     "twice": (raw(None, text='{"x":1,"x":2}'), "'x' is there twice"),
+    "infinite": (raw(None, text=json.dumps({"x": ENTRY}).replace("8]", "1e999]")), "'x' lacks"),
+    "infinite side": (raw({"x": ENTRY | {"shape": [float("inf")]}}), "'x' lacks"),
+    "fraction": (raw({"x": ENTRY | {"shape": [1.9, 2]}}, bytes(8)), "'x' lacks"),
+    "true": (raw({"x": ENTRY | {"shape": [True, 2]}}, bytes(8)), "'x' lacks"),
+    "text for numbers": (raw({"x": ENTRY | {"shape": "12"}}, bytes(8)), "'x' lacks"),
+    "type": (raw({"x": ENTRY | {"dtype": 3}}, bytes(8)), "'x' has the dtype 3"),
+    "endless side": (raw({"x": ENTRY | {"shape": [0, 2**62], "data_offsets": [0, 0]}}), "'x' has"),
+    "half a character": (raw({"\ud800.weight": ENTRY}, bytes(8)), "'\\ud800.weight' is no name"),
+    "UTF-16": (b"\x14\0\0\0\0\0\0\0" + '{"x":null}'.encode("utf-16-le"), "not a safetensors file"),
+    "metadata": (raw({"__metadata__": 3}), "__metadata__ must map names to texts"),
+    "metadata of numbers": (raw({"__metadata__": {"a": 1}}), "__metadata__ must map"),
 }
 
 
@@ -209,8 +248,9 @@ def test_what_is_not_there():
     refused(lambda: run(weights="none.safetensors"), "none.safetensors: No such file")
     Path("empty").mkdir()
     refused(lambda: run(weights="empty"), "no .safetensors file in this folder")
-    Path("i.json").write_text("{}")
-    refused(lambda: run(weights="i.json"), "i.json: not the index")
+    for shard in ("3", '"a\\u0000"', '"\\ud800"', "[" * 100_000):
+        Path("i.json").write_text(f'{{"weight_map": {{"x": {shard}}}}}')
+        refused(lambda: run(weights="i.json"), "i.json: not the index")
 
 
 def test_a_model_in_several_files():
@@ -314,6 +354,13 @@ def test_lora_ga_is_the_initialisation_of_every_layer():
         expected = lora.convert(adapter, "peft", module=name.removesuffix(".weight"))
         for key, array in expected.items():
             assert saved[key].tobytes() == array.tobytes()
+
+
+def test_names_of_the_paper():
+    write_model(Path())
+    run("ours", scale="weight", directions="a-first")
+    run("theirs", scale="weightS", directions="ArB2r")
+    assert contents(Path("ours")) == contents(Path("theirs"))
 
 
 def test_in_by_out():
@@ -473,7 +520,7 @@ def test_shapes_are_enough_for_some_methods():
 # ---- reports ------------------------------------------------------------------------------------
 
 
-def test_reports():
+def test_reports(drawn):
     write_model(Path())
     report = run()
     markdown = Path("adapter/report.md").read_text(encoding="utf-8")
@@ -502,6 +549,31 @@ def test_pictures():
         name = "cosine" if report.cards[0].cosine is not None else "offset_ratio"
         drawn = axes.lines[0].get_ydata()
         assert np.array_equal(drawn, [getattr(card, name) for card in report.cards])
+        ticks = axes.get_xticks()
+        assert np.array_equal(ticks, np.round(ticks))
+    few = run("few", target="query").plot(Figure().subplots())
+    names = [label.get_text() for label in few.get_xticklabels()]
+    assert names == ["encoder.0.query.weight", "encoder.1.query.weight"]
+
+
+def test_pictures_of_a_comparison():
+    from matplotlib.figure import Figure
+
+    from resolvent.plot.lora import METHOD_COLORS
+
+    write_model(Path())
+    found = lora.compare_files(
+        "W.safetensors", "G.safetensors", rank=2, methods=["pissa", "lora-ga"], target="up"
+    )
+    lines = found.plot(Figure().subplots()).lines
+    assert [line.get_color() for line in lines] == [METHOD_COLORS[m] for m in ("pissa", "lora-ga")]
+    assert [tuple(line.get_ydata()) for line in lines] == [
+        tuple(card.cosine for card in cards) for cards in found.cards.values()
+    ]
+    gap = replace(found.cards["pissa"][0], cosine=None)
+    missing = lora.FilesComparison({"pissa": (gap, found.cards["pissa"][1])})
+    assert np.isnan(missing.plot(Figure().subplots()).lines[0].get_ydata()[0])
+    assert "best mean cosine nan" in repr(missing)
 
 
 def test_names_are_escaped_in_the_page():
@@ -511,6 +583,29 @@ def test_names_are_escaped_in_the_page():
     page = Path("adapter/report.html").read_text(encoding="utf-8")
     assert "<b>&x" not in page
     assert "&lt;b&gt;&amp;x" in page
+
+
+def test_names_are_literal_in_markdown():
+    rng = np.random.default_rng(0)
+    names = ("a|b\n<i>c.weight", "__init__.*x*.weight", "plain_name.weight", "\x1b[31m.weight")
+    write_file(Path("W.safetensors"), {name: rng.standard_normal((6, 5)) for name in names})
+    report = run(gradients=None, method="pissa")
+    rows = [r for r in Path("adapter/report.md").read_text("utf-8").splitlines() if "6 × 5" in r]
+    rows = rows or [
+        r for r in Path("adapter/report.md").read_text("utf-8").splitlines() if "5 × 6" in r
+    ]
+    labels = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert [html.unescape(label) for label in labels] == [
+        r"a|b\n<i>c.weight",
+        "__init__.*x*.weight",
+        "plain_name.weight",
+        r"\x1b[31m.weight",
+    ]
+    assert not set("|<>*[\\") & set("".join(labels))
+    assert "plain_name.weight" in labels
+    assert not any(label.startswith("_") for label in labels)
+    assert "\x1b" not in str(report)
+    assert len(str(report).splitlines()) == 1 + 4 + 1
 
 
 # ---- which layers -------------------------------------------------------------------------------
@@ -582,12 +677,19 @@ def changed(file: str, name: str, value: np.ndarray) -> None:
         (np.ones((12, 16)), ["(16, 12)", "got (12, 16)"], rv.ShapeMismatch),
     ],
 )
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_wrong_gradient_is_named_and_nothing_is_left(value, messages, error, workers):
+def test_a_wrong_gradient_is_named_and_nothing_is_left(value, messages, error):
     write_model(Path())
     changed("G.safetensors", "encoder.1.query.weight", value)
     before = sorted(Path().iterdir())
-    refused(lambda: run(workers=workers), "layer encoder.1.query.weight: ", *messages, error=error)
+    refused(run, "layer encoder.1.query.weight: ", *messages, error=error)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_wrong_gradient_in_another_process():
+    write_model(Path())
+    changed("G.safetensors", "encoder.1.query.weight", np.zeros((16, 12)))
+    before = sorted(Path().iterdir())
+    refused(lambda: run(workers=2), "layer encoder.1.query.weight: gradient is zero")
     assert sorted(Path().iterdir()) == before
 
 
@@ -634,6 +736,7 @@ def test_types_without_fractions():
         ({"target_rank": 3}, ["target_rank must be at most rank = 2, got 3"]),
         ({"out": "W.safetensors"}, ["W.safetensors is not a directory"]),
         ({"out": "."}, ["out must name a folder"]),
+        ({"out": "x/.."}, ["out must name a folder"]),
     ],
 )
 def test_wrong_settings(options, messages):
@@ -656,18 +759,150 @@ def test_a_gradient_of_small_rank_is_warned_about_once():
     assert "encoder.1.up.weight" in Path("adapter/report.md").read_text().split("rank below")[1]
 
 
+def test_offsets_below_the_rounding_of_the_base_are_warned_about():
+    weights, gradients = model()
+    for scale, few in ((1.0, False), (50.0, True)):
+        held = {name: bfloat16(scale * array) for name, array in weights.items()}
+        write_file(Path("W.safetensors"), held)
+        write_file(Path("G.safetensors"), gradients)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            report = run(f"{scale}", gamma=64.0)
+        ratios = [card.offset_ratio for card in report.cards]
+        assert (max(ratios) < 4 / 256) == few
+        assert (min(ratios) < 4 / 256) == few
+        assert ["keep the base in float32" in str(w.message) for w in caught] == [True] * few
+    assert "(and 5 more layers)" in str(caught[0].message)
+    assert caught[0].message.value == ratios[0] * 256
+    write_file(Path("W.safetensors"), {k: 50.0 * v for k, v in weights.items()})
+    run("single", gamma=64.0)  # and so nothing is said of float32
+
+
 # ---- folders that are there, runs that stopped --------------------------------------------------
 
 
 def test_an_existing_folder():
     write_model(Path())
     Path("adapter").mkdir()
-    Path("adapter/mine.txt").write_text("kept")
     refused(run, "out: adapter exists")
-    assert Path("adapter/mine.txt").read_text() == "kept"
     run(overwrite=True)
-    assert "mine.txt" not in contents(Path("adapter"))
+    refused(run, "out: adapter exists")
+    before = contents(Path("adapter"))
+    run(overwrite=True, seed=1, method="lora")
+    assert sorted(contents(Path("adapter"))) == sorted([*PLAIN, *REPORTS])
+    assert contents(Path("adapter")) != before
     assert sorted(p.name for p in Path().iterdir()) == ["G.safetensors", "W.safetensors", "adapter"]
+
+
+@pytest.mark.parametrize("place", ["mine.txt", "untouched/mine.txt", "checkpoint/optimizer.pt"])
+def test_a_folder_with_something_else_is_never_replaced(place):
+    write_model(Path())
+    run()
+    file = Path("adapter", place)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("kept")
+    before = contents(Path())
+    what = place.split("/")[0] if "checkpoint" in place else place
+    refused(lambda: run(overwrite=True), "out: adapter is not replaced", f"holds {what}")
+    assert contents(Path()) == before
+    run("initial")
+    refused(lambda: lora.untouched_files("initial", "initial", "adapter", overwrite=True), what)
+    assert file.read_text() == "kept"
+
+
+def test_a_folder_with_the_names_of_ours_alone_is_not_ours():
+    write_model(Path())
+    Path("adapter").mkdir()
+    Path("adapter/report.md").write_text("kept")
+    refused(lambda: run(overwrite=True), "holds files but no adapter_config.json")
+    Path(".o.partial").mkdir()
+    Path(".o.partial/mine.txt").write_text("kept")
+    refused(lambda: run("o"), ".o.partial is in the way")
+    assert Path(".o.partial/mine.txt").exists()
+
+
+def test_inputs_are_never_replaced():
+    """Not even under the names of an adapter's files, by an index, or by a link."""
+    write_model(Path())
+    run("model", method="lora")
+    names = {"W": "adapter_model.safetensors", "G": "offset.safetensors"}
+    for name, inside in names.items():
+        Path(f"{name}.safetensors").replace(f"model/{inside}")
+    weights, gradients = (Path("model", inside) for inside in names.values())
+    Path("linked.safetensors").symlink_to(weights)
+    index = {"weight_map": {"x": str(weights)}}
+    Path("index.json").write_text(json.dumps(index))
+    Path("other").symlink_to("model")
+    before = contents(Path())
+    for files in (
+        (weights, gradients),
+        ("linked.safetensors", gradients),
+        ("index.json", gradients),
+        ("other/adapter_model.safetensors", gradients),
+    ):
+        for out in ("model", "other", Path("model").absolute()):
+            refused(
+                lambda files=files, out=out: run(
+                    out, *files, overwrite=True, target="query", allow_missing=True
+                ),
+                "cannot be replaced while it is an input",
+            )
+    assert contents(Path()) == before
+
+
+def test_trained_and_initial_adapters_are_never_replaced():
+    write_model(Path())
+    run("initial")
+    run("trained")
+    before = contents(Path())
+    for out in ("initial", "trained"):
+        refused(
+            lambda out=out: lora.untouched_files("trained", "initial", out, overwrite=True),
+            f"is in {out}, which cannot be replaced while it is an input",
+        )
+    refused(
+        lambda: lora.untouched_files("trained/untouched", "trained", "trained", overwrite=True),
+        "cannot be replaced",
+    )
+    assert contents(Path()) == before
+
+
+def test_a_folder_that_comes_during_the_run():
+    write_model(Path())
+
+    def somebody(done: int, total: int, name: str) -> None:
+        if done == 6:
+            Path("adapter").mkdir()
+            Path("adapter/mine.txt").write_text("kept")
+
+    for overwrite, message in ((False, "adapter exists"), (True, "adapter is not replaced")):
+        refused(lambda o=overwrite: run(overwrite=o, progress=somebody), message)
+        assert Path("adapter/mine.txt").read_text() == "kept"
+        Path("adapter/mine.txt").unlink()
+        Path("adapter").rmdir()
+    moves = []
+    run(progress=lambda *move: moves.append(move[0]))
+    assert moves == [6]
+
+
+def test_a_link_to_nothing_is_no_folder():
+    write_model(Path())
+    Path("adapter").symlink_to("nowhere")
+    refused(lambda: run(overwrite=True), "out: adapter is not a directory")
+    assert not Path(".adapter.partial").exists()
+
+
+def test_folders_above_are_left_only_with_a_result():
+    write_model(Path())
+    Path("a").mkdir()
+    with pytest.raises(Stop):
+        run("a/b/c/adapter", progress=stopped_after(0))
+    assert not list(Path("a").iterdir())
+    with pytest.raises(Stop):
+        run("a/b/c/adapter", progress=stopped_after(2))
+    run("a/b/c/adapter")
+    lora.untouched_files("a/b/c/adapter", "a/b/c/adapter", "a/x/y/wide")
+    assert sorted(contents(Path("a/x/y/wide"))) == PLAIN
 
 
 class Stop(Exception):
@@ -775,7 +1010,7 @@ def test_a_killed_run_goes_on():
 
 
 @pytest.mark.parametrize("method", ["lora-ga", "lora"])
-def test_workers_give_the_same_bits(method):
+def test_workers_give_the_same_bits(method, drawn):
     write_model(Path())
     run("one", method=method)
     moves = []
@@ -791,6 +1026,29 @@ def test_a_run_goes_on_with_more_workers():
         run(progress=stopped_after(2))
     run(workers=2)
     assert contents(Path("adapter")) == contents(Path("whole"))
+
+
+class Interrupting(ThreadPoolExecutor):
+    """Ctrl-C comes with the first submission."""
+
+    submitted = 0
+
+    def submit(self, *call):
+        self.submitted += 1
+        signal.raise_signal(signal.SIGINT)
+        return super().submit(*call)
+
+
+def test_ctrl_c_waits_until_all_is_submitted():
+    """Inside of it, the exception could leave a future locked for ever."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Interrupting(1) as executor, pytest.raises(KeyboardInterrupt):
+            next(_execute._completed(executor, [int] * 3, lambda: True))
+        assert executor.submitted == 3
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("kind", ["F32", "BF16"])
@@ -812,10 +1070,10 @@ def test_memory_is_that_of_one_layer(kind):
 
     write_file(Path("W.safetensors"), matrices)
     write_file(Path("G.safetensors"), matrices)
-    run("warm", target="^0")
+    run("warm", target="^0", gamma=1.0)
     tracemalloc.start()
     try:
-        run(progress=progress)
+        run(progress=progress, gamma=1.0)
     finally:
         tracemalloc.stop()
     assert len(peaks) == 12
@@ -880,6 +1138,131 @@ def test_another_scale_than_at_the_start():
             np.abs(wide.delta.dense() - expected).max()
             <= ROUNDING * EPS32 * np.abs(first).max() * 8
         )
+
+
+def trained_copy(tensors=None, **config) -> None:
+    """What training made of initial/, with more tensors and other settings."""
+    Path("trained").mkdir(exist_ok=True)
+    start = load_file("initial/adapter_model.safetensors")
+    save_file({k: 2.0 * v for k, v in start.items()} | (tensors or {}), "trained/" + PLAIN[1])
+    settings = json.loads(Path("initial/adapter_config.json").read_text())
+    Path("trained/adapter_config.json").write_text(json.dumps(settings | config))
+
+
+def test_what_else_was_trained_is_taken_over():
+    """Heads, biases and counters, bit for bit; bfloat16 too."""
+    write_model(Path())
+    run("initial")
+    others = {
+        "base_model.model.classifier.weight": np.arange(6.0, dtype=np.float16).reshape(2, 3),
+        "base_model.model.encoder.0.up.base_layer.bias": np.full(40, np.nan),
+        "base_model.model.encoder.0.up.lora_B.bias": np.ones(40, np.float32),
+        "base_model.model.count": np.array(7, np.int64),
+        "base_model.model.flags": np.array([True, False, True]),
+    }
+    trained_copy(others, modules_to_save=["classifier"])
+    lora.untouched_files("trained", "initial", "out")
+    saved = load_file("out/adapter_model.safetensors")
+    assert len(saved) == 12 + len(others)
+    for name, array in others.items():
+        assert saved[name].dtype == array.dtype
+        assert saved[name].tobytes() == array.tobytes()
+        assert saved[name].shape == array.shape
+    up = saved["base_model.model.encoder.0.up.lora_B.weight"]
+    assert up.shape == (40, 4)
+    assert json.loads(Path("out/adapter_config.json").read_text())["modules_to_save"] == [
+        "classifier"
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_bytes_are_copied_by_blocks(size, monkeypatch):
+    monkeypatch.setattr(tensors, "BLOCK_BYTES", size)
+    data = np.random.default_rng(0).integers(0, 255, 23, np.uint8)
+    save_file({"x": data, "none": np.zeros((0, 3), np.int16)}, "from")
+    held = tensors.read_header(Path("from")).tensors
+    layout = {name: (tensor.kind, tensor.shape) for name, tensor in held.items()}
+    with tensors.Writer(Path("to"), layout) as writer:
+        for name in writer.names:
+            writer.copy(held[name])
+    assert load_file("to")["x"].tobytes() == data.tobytes()
+    with pytest.raises(RuntimeError, match="is due"), tensors.Writer(Path("t"), layout) as writer:
+        writer.copy(held[writer.names[1]])
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_ranks_and_scales_by_layer(use_rslora):
+    """PEFT's patterns are regular expressions for the ends of paths."""
+    _, gradients = write_model(Path())
+    run("initial", alpha=3.0, rank=2)
+    patterns = {"alpha_pattern": {"0.query": 5.0, "encoder.1.*": 7.0, "1.up": 9.0}}
+    trained_copy(use_rslora=use_rslora, lora_alpha=4.0, rank_pattern={"down": 2}, r=2, **patterns)
+    lora.untouched_files("trained", "initial", "out")
+    config = json.loads(Path("out/adapter_config.json").read_text())
+    factor = 2.0**0.5 if use_rslora else 2.0
+    assert config["rank_pattern"] == {"down": 4}
+    assert config["alpha_pattern"] == {k: factor * v for k, v in patterns["alpha_pattern"].items()}
+    saved = load_file("out/adapter_model.safetensors")
+    start = load_file("initial/adapter_model.safetensors")
+    for name in gradients:
+        module = name.removesuffix(".weight")
+        alpha = 5.0 if module == "encoder.0.query" else 7.0 if "encoder.1" in module else 4.0
+        first = lora.convert(start, "post", module=module, alpha=3.0).delta.dense()
+        s = alpha / (2**0.5 if use_rslora else 2)
+        wide = lora.convert(saved, "post", module=module, alpha=4.0 * s)
+        expected = first * (4.0 * s / 1.5 - 1.0)
+        size = np.abs(first).max() * (4.0 * s / 1.5 + 1.0)
+        assert np.abs(wide.delta.dense() - expected).max() <= ROUNDING * EPS32 * size
+
+
+def test_halves_of_two_types_are_joined_in_single_precision():
+    """Neither bfloat16 nor float16 holds the other's numbers."""
+    write_model(Path())
+    run("initial", dtype="float16")
+    run("trained", dtype="bfloat16")
+    lora.untouched_files("trained", "initial", "out")
+    held = tensors.read_header(Path("out/adapter_model.safetensors")).tensors
+    assert {tensor.kind for tensor in held.values()} == {"F32"}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "messages"),
+    [
+        ({"base_model.model.e.lora_embedding_A": np.ones((2, 9))}, {}, ["e.lora_embedding_A"]),
+        ({"e.lora_magnitude_vector": np.ones(9)}, {}, ["layer e has e.lora_magnitude_vector"]),
+        ({"encoder.0.up.lora_A.mine.weight": np.ones((2, 9))}, {}, ["up has lora_A twice"]),
+        ({"e.lora_A.weight": np.ones((2, 9), np.int32)}, {}, ["e has e.lora_A.weight (I32)"]),
+        ({"e.lora_A.weight": np.ones((2, 9))}, {}, ["layer e lacks lora_A or lora_B"]),
+        (
+            {"e.lora_A.weight": np.ones((2, 9, 1)), "e.lora_B.weight": np.ones((9, 2, 1))},
+            {},
+            ["layer e: lora_A must be (2, in)"],
+        ),
+        ({}, {"r": 3}, ["lora_A must be (3, in) and lora_B (out, 3)"]),
+        ({}, {"rank_pattern": {"0.up": 3}}, ["0.up: lora_A must be (3, in)"]),
+        ({}, {"r": 0}, ["not the settings"]),
+        ({}, {"r": "2"}, ["not the settings"]),
+        ({}, {"lora_alpha": 0}, ["not the settings"]),
+        ({}, {"lora_alpha": float("inf")}, ["not the settings"]),
+        ({}, {"lora_alpha": None}, ["not the settings"]),
+        ({}, {"alpha_pattern": {"(": 3}}, ["not the settings"]),
+        ({}, {"alpha_pattern": [3]}, ["not the settings"]),
+    ],
+)
+def test_adapters_that_cannot_be_doubled(tensors, config, messages):
+    write_model(Path())
+    run("initial")
+    trained_copy(tensors, **config)
+    refused(lambda: lora.untouched_files("trained", "initial", "out"), "trained", *messages)
+    assert not Path("out").exists()
+
+
+def test_an_adapter_without_layers():
+    write_model(Path())
+    run("initial")
+    trained_copy()
+    save_file({"x": np.eye(2)}, "trained/adapter_model.safetensors")
+    refused(lambda: lora.untouched_files("trained", "initial", "o"), "trained: there is no lora_A")
 
 
 def test_adapters_that_do_not_fit():

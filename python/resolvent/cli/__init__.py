@@ -1,13 +1,17 @@
 """The command ``resolvent``: figures, doctor, hippo compress, lora init, untouched and compare.
 
 Exit status: 0; 1 when something fails on the way (a folder that cannot be written); 2 for input
-that cannot be used; 130 after Ctrl-C. Errors are one line on stderr.
+that cannot be used; 130 after Ctrl-C, 143 after SIGTERM. Errors are one line on stderr.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -48,8 +52,31 @@ def main(arguments: list[str] | None = None) -> None:
             resolvent.StabilityWarning,
         ):
             warnings.simplefilter("always", category)
-        status = _run(arguments)
+        with _orderly_end():
+            status = _run(arguments)
     sys.exit(status)
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """SIGTERM, which batch systems send, ends processes and files as Ctrl-C does."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -58,6 +85,8 @@ def _run(arguments: list[str] | None) -> int:
         sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
+    except _Terminated:
+        return _fail("terminated", 143)
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (BadInput, ResolventError) as error:
@@ -72,6 +101,9 @@ def _run(arguments: list[str] | None) -> int:
         if not hasattr(error, "format_message"):
             raise
         message = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message, file=sys.stderr)
+            return 2
         return _fail(message, 2) if message else 2
     # Newer versions of typer turn Ctrl-C into this status and say nothing.
     return _fail("interrupted", 130) if status == 130 else status or 0

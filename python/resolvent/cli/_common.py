@@ -34,7 +34,7 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
     """A bar on stderr, where that is a terminal and nobody asked for quiet."""
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a layer's name may have brackets
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from resolvent import lora
 from resolvent.cli._common import Quiet, group, progress_bar
+from resolvent.lora._report import METRICS
 
 __all__ = ["app"]
 
@@ -26,12 +27,18 @@ Weights = Annotated[
     typer.Option(help="A .safetensors file, its index if there are several, or their folder."),
 ]
 Gradients = Annotated[
-    Path | None, typer.Option(help="Likewise, with the gradients under the weights' names.")
+    Path | None,
+    typer.Option(help="The same for the gradients, which have the names of the weights."),
 ]
 Out = Annotated[Path, typer.Option(help="The folder to make.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the folder.")]
-Rank = Annotated[int, typer.Option(help="Of the adapters.")]
-Alpha = Annotated[float | None, typer.Option(help="α; the rank if not given.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Remove an adapter that was made in --out before, with all."),
+]
+Rank = Annotated[int, typer.Option(help="Rank r of every adapter: A is in×r, B is r×out.")]
+Alpha = Annotated[
+    float | None, typer.Option(help="α: the adapter is scaled by s; the rank if not given.")
+]
 Scaling = Annotated[str, typer.Option(help="s = α/r (lora) or α/√r (rslora).")]
 Scale = Annotated[str, typer.Option(help=f"Length of LoRA-GA's factors: {_listed(lora.SCALES)}.")]
 Directions = Annotated[
@@ -41,7 +48,7 @@ Directions = Annotated[
 Gamma = Annotated[float, typer.Option(help="γ of --scale stable.")]
 Adam = Annotated[str, typer.Option(help=f"How lora-ga-adam starts: {_listed(lora.ADAM_OPTIONS)}.")]
 Distribution = Annotated[str, typer.Option(help="Of LoRA's random A: kaiming or gaussian.")]
-Seed = Annotated[int, typer.Option(help="Of all that is random.")]
+Seed = Annotated[int, typer.Option(help="Another number gives other random factors.")]
 Target = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,6 +64,10 @@ AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Leave out layers that only one file has.")
 ]
 Workers = Annotated[int, typer.Option(help="Processes on this machine.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="Type of all that is written: float64, float32, float16 or bfloat16."),
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(
@@ -67,10 +78,11 @@ Scheduler = Annotated[
 
 @app.command()
 def init(
+    *,
     weights: Weights,
+    gradients: Gradients = None,
     out: Out,
     rank: Rank = 8,
-    gradients: Gradients = None,
     method: Annotated[
         str, typer.Option(help=f"How the adapters start: {_listed(lora.METHODS)}.")
     ] = "lora-ga",
@@ -87,10 +99,7 @@ def init(
     seed: Seed = 0,
     target: Target = None,
     orientation: Orientation = "torch",
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="Of all that is written: float64, float32, float16 or bfloat16."),
-    ] = None,
+    dtype: Dtype = None,
     base_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the base, for PEFT.")
     ] = None,
@@ -112,37 +121,35 @@ def init(
     Writes the adapter, what its start needs to be taken off the base, and a report. A run that was
     stopped goes on when the same command is given again.
     """
+    options: dict[str, Any] = {  # the library checks the names
+        "method": method,
+        "alpha": alpha,
+        "scaling": scaling,
+        "scale": scale,
+        "directions": directions,
+        "gamma": gamma,
+        "adam": adam,
+        "distribution": distribution,
+        "optimizer": optimizer,
+        "seed": seed,
+        "target": target,
+        "orientation": orientation,
+        "dtype": dtype,
+        "base_model": base_model,
+        "task_type": task_type,
+        "target_rank": target_rank,
+        "total_steps": total_steps,
+        "allow_missing": allow_missing,
+        "overwrite": overwrite,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
     with _moved(quiet) as progress:
         report = lora.initialize_files(
-            weights,
-            gradients,
-            out,
-            rank=rank,
-            method=method,
-            alpha=alpha,
-            scaling=scaling,
-            scale=scale,
-            directions=directions,
-            gamma=gamma,
-            adam=adam,
-            distribution=distribution,
-            optimizer=optimizer,
-            seed=seed,
-            target=target,
-            orientation=orientation,
-            dtype=dtype,
-            base_model=base_model,
-            task_type=task_type,
-            target_rank=target_rank,
-            total_steps=total_steps,
-            allow_missing=allow_missing,
-            overwrite=overwrite,
-            workers=workers,
-            scheduler=scheduler,
-            progress=progress,
+            weights, gradients, out, rank=rank, progress=progress, **options
         )
     if not quiet:
-        means = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in report.mean.items())
+        means = ", ".join(f"{METRICS[k][0]} {v:.3g}" for k, v in report.mean.items())
         print(f"{out}: {len(report.cards)} layers; mean {means}")
 
 
@@ -174,28 +181,25 @@ def compare(
 ) -> None:
     """Print how well adapters would follow the gradients; write nothing."""
     names = None if methods is None else [name.strip() for name in methods.split(",")]
+    options: dict[str, Any] = {
+        "methods": names,
+        "alpha": alpha,
+        "scaling": scaling,
+        "scale": scale,
+        "directions": directions,
+        "gamma": gamma,
+        "adam": adam,
+        "distribution": distribution,
+        "optimizer": optimizer,
+        "seed": seed,
+        "target": target,
+        "orientation": orientation,
+        "allow_missing": allow_missing,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
     with _moved(quiet) as progress:
-        found = lora.compare_files(
-            weights,
-            gradients,
-            rank=rank,
-            methods=names,
-            alpha=alpha,
-            scaling=scaling,
-            scale=scale,
-            directions=directions,
-            gamma=gamma,
-            adam=adam,
-            distribution=distribution,
-            optimizer=optimizer,
-            seed=seed,
-            target=target,
-            orientation=orientation,
-            allow_missing=allow_missing,
-            workers=workers,
-            scheduler=scheduler,
-            progress=progress,
-        )
+        found = lora.compare_files(weights, gradients, rank=rank, progress=progress, **options)
     print(found)
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -102,20 +98,52 @@ one_blas_thread = _BlasLimit()
 def _completed(
     executor: Executor, calls: Sequence[Callable[[], _Result]], alive: Callable[[], bool]
 ) -> Iterator[_Result]:
-    with _deaf_children():  # the first of them starts all processes
-        pending = {executor.submit(call) for call in calls}
+    pending: set[Future[_Result]] = set()
+    done: SimpleQueue[Future[_Result]] = SimpleQueue()
     try:
+        with _undisturbed(), _deaf_children():  # the first of them starts all processes
+            for call in calls:
+                pending.add(executor.submit(call))
+            for future in pending:
+                future.add_done_callback(done.put)
         while pending:
-            done, pending = wait(pending, _ABSENCE, FIRST_COMPLETED)
-            if not done and not alive():
-                raise OSError(f"the cluster has had no worker for {_ABSENCE:g} s")
-            while done:
-                yield done.pop().result()
+            try:
+                future = done.get(timeout=_ABSENCE)
+            except Empty:
+                if not alive():
+                    raise OSError(f"the cluster has had no worker for {_ABSENCE:g} s") from None
+                continue
+            pending.remove(future)
+            yield future.result()
     except BrokenProcessPool as error:
         raise OSError("a worker process was killed, perhaps for want of memory") from error
     finally:
-        for future in pending:
-            future.cancel()
+        with _undisturbed():
+            for future in pending:
+                future.cancel()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait.
+
+    A future has a lock. An exception that a signal's handler raises just as it is taken leaves it
+    taken for ever, and the executor never ends. For the same reason results are waited for in a
+    queue, whose get is one step, and not by concurrent.futures.wait, which locks all futures.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    heeded = [s for s in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(s))]
+    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in heeded}
+    try:
+        yield
+    finally:
+        for heard, handler in before.items():
+            signal.signal(heard, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 # ---- processes ----------------------------------------------------------------------------------
@@ -134,8 +162,17 @@ def _processes(workers: int) -> Iterator[Executor]:
 
 
 def _start(threads: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _core.set_threads(threads)
     warnings.simplefilter("ignore", IllConditionedWarning)
+
+
+def _end_with_parent() -> None:
+    """A process that waits for work would not notice that the one that sends it was killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager
@@ -171,8 +208,11 @@ def _cluster(address: str) -> Iterator[tuple[Executor, Callable[[], bool]]]:
             yield client.get_executor(pure=False, retries=_RETRIES), lambda: _alive(client)
         except distributed.KilledWorker as error:
             raise OSError(f"a layer was lost with every worker that it was on: {error}") from error
-        except CancelledError as error:
-            raise OSError(f"the connection with scheduler {address!r} was lost") from error
+        except Exception as error:
+            # A result that is lost between its arrival and its reading comes as a TypeError.
+            if isinstance(error, CancelledError) or client.status != "running":
+                raise OSError(f"the connection with scheduler {address!r} was lost") from error
+            raise
         finally:
             client.close(timeout=_PATIENCE)
 

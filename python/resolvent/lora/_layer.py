@@ -135,7 +135,7 @@ class LayerCard:
     spectrum : tuple of float
         Leading singular values of full fine-tuning's first step.
     lost : int
-        How many of the first 2·rank of them are zero to rounding.
+        How many of the first 2·rank of them are below rounding.
     """
 
     layer: str
@@ -156,8 +156,6 @@ class LayerCard:
     @classmethod
     def of(cls, layer: str, found: Alignment, offset_ratio: float) -> LayerCard:
         """From an alignment."""
-        sigma = found.spectrum
-        floor = max(found.shape) * float(np.finfo(sigma.dtype).eps) * float(sigma[0])
         return cls(
             layer=layer,
             shape=found.shape,
@@ -171,8 +169,8 @@ class LayerCard:
             effective_scale=found.effective_scale,
             angles_left=tuple(found.angles_left.tolist()),
             angles_right=tuple(found.angles_right.tolist()),
-            spectrum=tuple(sigma.tolist()),
-            lost=int(np.count_nonzero(sigma[: 2 * found.rank] <= floor)),
+            spectrum=tuple(found.spectrum.tolist()),
+            lost=found.lost,
         )
 
     def json(self) -> dict[str, Any]:
@@ -283,7 +281,7 @@ def _card(layer: Layer, settings: Settings, adapter: Adapter, gradient: Array | 
 def _offset_ratio(layer: Layer, adapter: Adapter) -> float:
     """‖offset‖/‖W₀‖, the weight read by blocks."""
     assert adapter.offset is not None
-    size = math.sqrt(tensors.squared_norm(layer.weight))
+    size = tensors.norm(layer.weight)
     if not math.isfinite(size):
         raise _core.InvalidArgument("weight must be finite")
     return adapter.offset.norm() / size if size else math.inf

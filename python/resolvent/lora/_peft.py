@@ -23,8 +23,10 @@ __all__ = [
     "convert",
     "doubled_config",
     "factors",
+    "is_other_part",
     "key",
     "module_of",
+    "rank_and_scale",
     "split_key",
 ]
 
@@ -34,8 +36,11 @@ _ADALORA_SHIFT = 1e-5
 #: A key of an adapter's file, or of a model's state with the adapter's own name in it.
 _KEY = re.compile(
     r"(?:base_model\.model\.)?(?:(?P<module>.+)\.)?lora_(?P<part>A|B|E|magnitude_vector)"
-    r"(?:\.(?!weight$)[^.]+)?(?:\.weight)?"
+    r"(?:\.(?!(?:weight|bias)$)[^.]+)?(?:\.weight)?"
 )
+
+#: Other tensors of adapters: embeddings have theirs. A bias of lora_B is an ordinary bias.
+_OTHER_PART = re.compile(r"(?:.*\.)?lora_(?!B\.bias$).*")
 
 #: PEFT's part → the field of Adapter.
 _FIELDS = {"A": "A", "B": "B", "E": "importance", "magnitude_vector": "magnitude"}
@@ -50,7 +55,7 @@ def convert(
     *,
     module: str = ...,
     alpha: float | None = ...,
-    scaling: str = ...,
+    scaling: Literal["lora", "rslora"] = ...,
     offset: Factored | None = ...,
 ) -> Adapter: ...
 @overload
@@ -61,7 +66,7 @@ def convert(
     *,
     module: str = "",
     alpha: float | None = None,
-    scaling: str = "lora",
+    scaling: Literal["lora", "rslora"] = "lora",
     offset: Factored | None = None,
 ) -> Any:
     """Between the orientation W = W₀ + s·A B and PyTorch's, with PEFT's names.
@@ -150,6 +155,11 @@ def split_key(name: str) -> tuple[str, str] | None:
     """(module, part) of a key, or None if it is no part of an adapter."""
     match = _KEY.fullmatch(name)
     return (match["module"] or "", match["part"]) if match else None
+
+
+def is_other_part(name: str) -> bool:
+    """Whether a tensor belongs to an adapter of a kind that is not known here."""
+    return split_key(name) is None and _OTHER_PART.fullmatch(name) is not None
 
 
 def module_of(weight: str) -> str:
@@ -273,6 +283,23 @@ def adapter_config(
         "use_dora": method == "dora",
         "use_rslora": scaling == "rslora",
     }
+
+
+def rank_and_scale(config: Mapping[str, Any], module: str) -> tuple[int, float]:
+    """r and s of a layer: the settings' patterns may set some layers apart."""
+    rank = _of_layer(config, "rank_pattern", module, config["r"])
+    alpha = _of_layer(config, "alpha_pattern", module, config["lora_alpha"])
+    if type(rank) is not int or rank < 1 or not 0.0 < float(alpha) < math.inf:
+        raise ValueError(f"r = {rank!r}, lora_alpha = {alpha!r}")
+    return rank, scaling_factor("rslora" if config.get("use_rslora") else "lora", alpha, rank)
+
+
+def _of_layer(config: Mapping[str, Any], pattern: str, module: str, default: Any) -> Any:
+    """The first value whose expression fits the end of the path, as PEFT looks it up."""
+    for ending, value in (config.get(pattern) or {}).items():
+        if re.match(rf"(.*\.)?({ending})$", module):
+            return value
+    return default
 
 
 def doubled_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from resolvent import _core
@@ -35,6 +36,8 @@ class Plan:
         The files, for the report.
     inputs : dict
         What has to be the same for a run to go on.
+    files : list of Path
+        All that is read.
     """
 
     layers: list[Layer]
@@ -42,6 +45,7 @@ class Plan:
     others: list[str]
     named: dict[str, str]
     inputs: dict[str, Any]
+    files: list[Path]
 
 
 def planned(
@@ -71,13 +75,19 @@ def planned(
         _check_tensors(layer)
     _check_modules(layers)
     check_rank(layers, settings)
-    named = {"weights": base.path.name}
-    inputs: dict[str, Any] = {"weights": base.fingerprint, "layers": chosen}
-    if slopes is not None:
-        named["gradients"], inputs["gradients"] = slopes.path.name, slopes.fingerprint
+    read = {"weights": base} | ({} if slopes is None else {"gradients": slopes})
+    named = {what: _readable(files.path.name) for what, files in read.items()}
+    inputs: dict[str, Any] = {what: files.fingerprint for what, files in read.items()}
+    inputs["layers"] = chosen
     taken = set(chosen)
     others = [name for name in base.tensors if name not in taken]
-    return Plan(layers, left_out, others, named, inputs)
+    paths = [path for files in read.values() for path in files.files]
+    return Plan(layers, left_out, others, named, inputs, paths)
+
+
+def _readable(name: str) -> str:
+    """The name of a file, which need not be Unicode."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _patterns(target: str | Sequence[str] | None) -> list[re.Pattern[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,18 @@ from resolvent.lora._layer import LayerCard, Settings
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["METRICS", "FilesComparison", "FilesReport", "write_reports"]
+__all__ = [
+    "DRAWN",
+    "METRICS",
+    "REPORTS",
+    "FilesComparison",
+    "FilesReport",
+    "line",
+    "write_reports",
+]
+
+#: The files of :func:`write_reports`.
+REPORTS = ("report.md", "report.html", "report.png")
 
 #: Metric → (head of its column, what it is).
 METRICS = {
@@ -32,7 +44,7 @@ METRICS = {
 }
 
 #: From METRICS, those that compare with 1 and are drawn.
-_DRAWN = ("cosine", "captured")
+DRAWN = ("cosine", "captured")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +88,9 @@ class FilesReport:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Cosine and captured energy over the layers; without gradients the offset's size."""
-        return _plot_layers(self.cards, ax)
+        from resolvent.plot.lora import plot_layers
+
+        return plot_layers(self, ax)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +116,9 @@ class FilesComparison:
         return columns(*self._by_layer(metric))
 
     def __repr__(self) -> str:
-        best = max(self.cards, key=lambda label: self.mean[label]["cosine"])
+        best = max(self.cards, key=lambda label: self.mean[label].get("cosine", -1.0))
         layers = len(self.cards[best])
-        cosine = self.mean[best]["cosine"]
+        cosine = self.mean[best].get("cosine", math.nan)
         return (
             f"FilesComparison({len(self.cards)} methods, {layers} layers; best mean cosine "
             f"{cosine:.3f}, {best!r})"
@@ -119,19 +133,14 @@ class FilesComparison:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The cosine over the layers, a line for every method."""
-        from resolvent.plot.style import axes_or_new
+        from resolvent.plot.lora import plot_methods_by_layer
 
-        axes = axes_or_new(ax)
-        for label, cards in self.cards.items():
-            axes.plot([c.cosine or 0.0 for c in cards], marker="o", markersize=3, label=label)
-        axes.set(xlabel="layer", ylabel="cosine with full fine-tuning", ylim=(-0.02, 1.02))
-        axes.legend()
-        return axes
+        return plot_methods_by_layer(self, ax)
 
     def _by_layer(self, metric: str) -> tuple[list[str], list[list[str]]]:
         each = list(self.cards.values())
         rows = [
-            [cards[0].layer, *(_number(getattr(card, metric)) for card in cards)]
+            [line(cards[0].layer), *(_number(getattr(card, metric)) for card in cards)]
             for cards in zip(*each, strict=True)
         ]
         rows.append(["mean", *(_number(self.mean[label].get(metric)) for label in self.cards)])
@@ -163,11 +172,17 @@ def _table(cards: Sequence[LayerCard]) -> tuple[list[str], list[list[str]]]:
     mean = _means(cards)
     head = ["layer", "in × out", *(METRICS[metric][0] for metric in mean)]
     rows = [
-        [card.layer, "{} × {}".format(*card.shape), *(_number(getattr(card, m)) for m in mean)]
+        [line(card.layer), "{} × {}".format(*card.shape)]
+        + [_number(getattr(card, m)) for m in mean]
         for card in cards
     ]
     rows.append(["mean", "", *(_number(value) for value in mean.values())])
     return head, rows
+
+
+def line(name: str) -> str:
+    """A name without line breaks and what else a terminal would obey."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _number(value: float | None) -> str:
@@ -184,8 +199,8 @@ def write_reports(folder: Path, report: FilesReport, inputs: Mapping[str, str]) 
     from resolvent.plot.style import theme
 
     with theme("light"):
-        picture = Figure(figsize=(9.0, 3.6), layout="constrained")
-        report.plot(picture.subplots())
+        picture = Figure(figsize=(9.0, 3.6))
+        report.plot(picture.add_axes((0.08, 0.15, 0.9, 0.8)))
         picture.savefig(folder / "report.png", dpi=110, metadata={"Software": None})
     (folder / "report.md").write_text(_markdown(report, inputs), encoding="utf-8")
     page = _page(report, inputs, (folder / "report.png").read_bytes())
@@ -215,14 +230,14 @@ def _facts(report: FilesReport, inputs: Mapping[str, str]) -> list[tuple[str, st
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
+    shown = ", ".join(map(line, names[:5]))
     return f"{shown}, … ({len(names)} in all)" if len(names) > 5 else shown
 
 
 def _markdown(report: FilesReport, inputs: Mapping[str, str]) -> str:
     head, rows = _table(report.cards)
-    facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(report, inputs))
-    body = "\n".join(f"| {' | '.join(row)} |" for row in rows[:-1])
+    facts = "\n".join(f"| {name} | {_literal(value)} |" for name, value in _facts(report, inputs))
+    body = "\n".join(f"| {' | '.join(map(_literal, row))} |" for row in rows[:-1])
     mean = " | ".join(f"**{cell}**" if cell else "" for cell in rows[-1])
     meanings = "\n".join(f"- {METRICS[m][0]}: {METRICS[m][1]}" for m in report.mean)
     return (
@@ -232,6 +247,15 @@ def _markdown(report: FilesReport, inputs: Mapping[str, str]) -> str:
         f"{meanings}\n\n## To use it\n\n{_usage(report.settings)}"
         f"Made by resolvent {__version__}.\n"
     )
+
+
+def _literal(text: str) -> str:
+    """Text that Markdown shows as it is: what could be markup as numeric references."""
+    return re.sub(r"[\\`*\[\]<>&|~]|\b_+|_+\b", _references, text)
+
+
+def _references(found: re.Match[str]) -> str:
+    return "".join(f"&#{ord(character)};" for character in found[0])
 
 
 def _usage(settings: Settings) -> str:
@@ -320,7 +344,7 @@ def _card(card: LayerCard) -> str:
         lines.append(f"‖offset‖/‖W₀‖ = {card.offset_ratio:.3g}")
     text = "<br>".join(map(escape, lines))
     picture = _picture(card) if card.cosine is not None else ""
-    return f'<div class="card"><h3>{escape(card.layer)}</h3>{picture}<div>{text}</div></div>'
+    return f'<div class="card"><h3>{escape(line(card.layer))}</h3>{picture}<div>{text}</div></div>'
 
 
 _WIDTH, _HEIGHT, _BARS = 300, 120, 40
@@ -333,7 +357,7 @@ def _picture(card: LayerCard) -> str:
         f'<rect x="95" y="{y}" width="{_WIDTH - 95}" height="11" fill="var(--line)"/>'
         f'<rect x="95" y="{y}" width="{(_WIDTH - 95) * min(max(value, 0.0), 1.0):.1f}" '
         'height="11" fill="var(--first)"/>'
-        for y, metric in zip((_HEIGHT + 6, _HEIGHT + 23), _DRAWN, strict=True)
+        for y, metric in zip((_HEIGHT + 6, _HEIGHT + 23), DRAWN, strict=True)
         if (value := getattr(card, metric)) is not None
     )
     return (
@@ -367,24 +391,3 @@ def _spectrum(card: LayerCard) -> str:
         f'<polyline points="{points}" fill="none" stroke="var(--first)" stroke-width="1.6"/>{cut}'
         f'<text x="4" y="{_HEIGHT - 2}">σ {values[0]:.3g} … {values[-1]:.3g}, logarithmic</text>'
     )
-
-
-def _plot_layers(cards: Sequence[LayerCard], ax: Axes | None) -> Axes:
-    from resolvent.plot.style import axes_or_new
-
-    axes = axes_or_new(ax)
-    aligned = all(card.cosine is not None for card in cards)
-    for metric in _DRAWN if aligned else ("offset_ratio",):
-        values = [getattr(card, metric) for card in cards]
-        axes.plot(values, marker="o", markersize=3, label=METRICS[metric][0])
-    if aligned:
-        axes.set_ylim(-0.02, 1.02)
-        axes.plot([_best(c) for c in cards], ":", color="0.5", label="best cosine of this rank")
-    axes.set(xlabel="layer", ylabel="" if aligned else "‖offset‖/‖W₀‖")
-    axes.legend()
-    return axes
-
-
-def _best(card: LayerCard) -> float:
-    """√(1 − optimum²): the cosine of a step along the leading 2r directions."""
-    return math.sqrt(max(0.0, 1.0 - (card.optimum or 0.0) ** 2))

@@ -14,6 +14,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ import numpy as np
 
 from resolvent import _core
 from resolvent._arrays import Array
+from resolvent.lora._norms import frobenius
 
 __all__ = [
     "BLOCK_BYTES",
@@ -32,10 +34,10 @@ __all__ = [
     "TensorFiles",
     "Writer",
     "matrix",
+    "norm",
     "read",
     "read_header",
     "rounded",
-    "squared_norm",
 ]
 
 #: Names of files' floating types by the names that people give them.
@@ -57,12 +59,15 @@ _SIZES = {
     "I8": 1,
     "U8": 1,
     "BOOL": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
+    **dict.fromkeys(("F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0"), 1),
 }
 
 #: The longest header that the format allows.
 _LONGEST_HEADER = 100_000_000
+
+#: The longest side of an array, which matters where another is 0: the data is not longer than the
+#: file.
+_LONGEST_SIDE = 2**48
 
 #: What is read or written at once.
 BLOCK_BYTES = 1 << 22
@@ -94,6 +99,11 @@ class Tensor:
     def is_float(self) -> bool:
         """Whether :func:`matrix` reads it."""
         return self.kind in _VIEWS
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a :class:`Writer` takes its type."""
+        return self.kind in _SIZES
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -130,6 +140,8 @@ class TensorFiles:
     Attributes
     ----------
     tensors : dict of str to Tensor
+    files : list of Path
+        All that is read, an index among them.
     fingerprint : list of [str, int, int, str]
         Of every file its name, size, time of change in ns, and the SHA-256 of its header.
 
@@ -143,7 +155,9 @@ class TensorFiles:
         self.path = Path(path)
         self.tensors: dict[str, Tensor] = {}
         self.fingerprint: list[list[Any]] = []
-        for file in _files(self.path):
+        shards = _files(self.path)
+        self.files = shards if self.path.is_dir() else list({self.path, *shards})
+        for file in shards:
             header = read_header(file)
             for name, tensor in header.tensors.items():
                 if name in self.tensors:
@@ -179,7 +193,7 @@ def read_header(file: Path) -> Header:
             f"{file}: cut short: its header has {length} bytes, {len(text)} are there"
         )
     header = _parsed(file, text)
-    metadata = header.pop("__metadata__", {})
+    metadata = _metadata(file, header.pop("__metadata__", None))
     tensors = [_tensor(file, name, entry, 8 + length) for name, entry in header.items()]
     _check_data(file, sorted(tensors, key=lambda t: (t.start, t.stop)), 8 + length, size)
     return Header({t.name: t for t in tensors}, metadata, hashlib.sha256(text).hexdigest())
@@ -209,11 +223,9 @@ def matrix(tensor: Tensor, *, transpose: bool = False) -> Array:
     return result
 
 
-def squared_norm(tensor: Tensor) -> float:
-    """Σ of the squares in double precision, of a tensor that is never whole in memory."""
-    return math.fsum(
-        float(np.sum(np.square(block, dtype=np.float64))) for _, block in _blocks(tensor)
-    )
+def norm(tensor: Tensor) -> float:
+    """√Σx² in double precision, of a tensor that is never whole in memory."""
+    return math.hypot(*(frobenius(block) for _, block in _blocks(tensor)))
 
 
 def rounded(array: Array, kind: str, what: str) -> Array:
@@ -267,14 +279,23 @@ class Writer:
 
     def write(self, name: str, blocks: Iterable[Array]) -> None:
         """The next tensor, as the blocks of its rows."""
-        expected = self._left.pop(0)
         kind, shape = self._layout[name]
         written = 0
         for block in blocks:
             data = _encode(block, kind, f"tensor {name!r}")
             self._out.write(data.data)
             written += data.size
-        if name != expected or written != math.prod(shape):
+        self._finish(name, written, math.prod(shape))
+
+    def copy(self, tensor: Tensor) -> None:
+        """The next tensor, byte by byte out of another file, whatever its type."""
+        for block in _raw_blocks(tensor):
+            self._out.write(block.data)
+        self._finish(tensor.name, tensor.stop - tensor.start, tensor.stop - tensor.start)
+
+    def _finish(self, name: str, written: int, wanted: int) -> None:
+        expected = self._left.pop(0)
+        if name != expected or written != wanted:
             raise RuntimeError(f"wrote {written} elements of {name!r} where {expected!r} is due")
 
     def __enter__(self) -> Writer:
@@ -307,11 +328,18 @@ def _files(path: Path) -> list[Path]:
         return [path]
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        return sorted({path.parent / file for file in index["weight_map"].values()})
+        return sorted({path.parent / _file_name(file) for file in index["weight_map"].values()})
     except OSError as error:
         raise _core.InvalidArgument(f"{path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _core.InvalidArgument(f"{path}: not the index of a model in several files") from error
+
+
+def _file_name(name: Any) -> str:
+    """What a file can be called."""
+    if not isinstance(name, str) or b"\0" in os.fsencode(name):
+        raise TypeError(name)
+    return name
 
 
 def _parsed(file: Path, text: bytes) -> dict[str, Any]:
@@ -324,7 +352,7 @@ def _parsed(file: Path, text: bytes) -> dict[str, Any]:
         return seen
 
     try:
-        header = json.loads(text, object_pairs_hook=unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except _core.InvalidArgument:
         raise
     except (ValueError, RecursionError) as error:
@@ -334,23 +362,46 @@ def _parsed(file: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
+def _metadata(file: Path, found: Any) -> dict[str, str]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise _core.InvalidArgument(f"{file}: __metadata__ must map names to texts")
+    return found
+
+
 def _tensor(file: Path, name: str, entry: Any, base: int) -> Tensor:
     try:
-        kind, shape = str(entry["dtype"]), tuple(map(int, entry["shape"]))
-        start, stop = map(int, entry["data_offsets"])
+        name.encode()
+    except UnicodeEncodeError as error:  # JSON can escape halves of characters
+        raise _core.InvalidArgument(f"{file}: {name!r} is no name: it is no Unicode") from error
+    try:
+        kind, shape = entry["dtype"], _integers(entry["shape"])
+        start, stop = _integers(entry["data_offsets"])
     except (TypeError, ValueError, KeyError) as error:
         raise _core.InvalidArgument(
-            f"{file}: tensor {name!r} lacks a dtype, a shape or data_offsets"
+            f"{file}: tensor {name!r} lacks a dtype, a shape or data_offsets of whole numbers"
         ) from error
+    if not isinstance(kind, str):
+        raise _core.InvalidArgument(f"{file}: tensor {name!r} has the dtype {kind!r}")
     size = _SIZES.get(kind)
     if start < 0 or stop < start or min(shape, default=0) < 0:
         raise _core.InvalidArgument(f"{file}: tensor {name!r} has offsets or a shape below 0")
+    if max(shape, default=0) > _LONGEST_SIDE:
+        raise _core.InvalidArgument(f"{file}: tensor {name!r} has the shape {shape}")
     if size is not None and stop - start != size * math.prod(shape):
         raise _core.InvalidArgument(
             f"{file}: tensor {name!r} of shape {shape} and type {kind} needs "
             f"{size * math.prod(shape)} bytes, its offsets give it {stop - start}"
         )
     return Tensor(name, file, kind, shape, base + start, base + stop)
+
+
+def _integers(value: Any) -> tuple[int, ...]:
+    """A list of whole numbers; not of true, "1" or 1.0."""
+    if type(value) is not list or any(type(number) is not int for number in value):
+        raise TypeError(value)
+    return tuple(value)
 
 
 def _check_data(file: Path, tensors: list[Tensor], base: int, size: int) -> None:
@@ -386,13 +437,31 @@ def _blocks(tensor: Tensor) -> Iterator[tuple[int, Array]]:
     view = np.dtype(_VIEWS[tensor.kind])
     step = max(1, BLOCK_BYTES // (width * view.itemsize))
     raw = np.empty((min(step, count), width), view)
+    with _data(tensor) as data:
+        for start in range(0, count, step):
+            rows = raw[: min(step, count - start)]
+            _fill(data, rows, tensor)
+            yield start, _decode(rows, tensor.kind)
+
+
+def _raw_blocks(tensor: Tensor) -> Iterator[Array]:
+    """Bytes."""
+    size = tensor.stop - tensor.start
+    raw = np.empty(min(size, BLOCK_BYTES), np.uint8)
+    with _data(tensor) as data:
+        for start in range(0, size, BLOCK_BYTES):
+            block = raw[: size - start]
+            _fill(data, block, tensor)
+            yield block
+
+
+@contextmanager
+def _data(tensor: Tensor) -> Iterator[Any]:
+    """The file, at the first byte of a tensor."""
     try:
         with tensor.file.open("rb", buffering=0) as data:
             data.seek(tensor.start)
-            for start in range(0, count, step):
-                rows = raw[: min(step, count - start)]
-                _fill(data, rows, tensor)
-                yield start, _decode(rows, tensor.kind)
+            yield data
     except OSError as error:
         raise _core.InvalidArgument(f"{tensor.file}: {error.strerror or error}") from error
 
@@ -424,7 +493,7 @@ def _encode(array: Array, kind: str, what: str) -> Array:
             values = np.ascontiguousarray(array, "<f4")
             bits = values.view("<u4")
             raw = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
-            lost = (raw & 0x7F80) == 0x7F80
+            lost = ~np.isfinite(values) | ((raw & 0x7F80) == 0x7F80)  # a NaN's carry can wrap
         else:
             raw = np.ascontiguousarray(array, _VIEWS[kind])
             lost = ~np.isfinite(raw)

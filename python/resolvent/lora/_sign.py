@@ -15,7 +15,7 @@ _STEPS = 60
 #: How far towards the solution for the present signs; the first that lowers the misfit is taken.
 _SHARES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 #: Less than this is no descent.
-_LEAST = 1e-6
+_LEAST = 1e-4
 
 
 def minimised(gradient: Array, starts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from resolvent import _core
 from resolvent._arrays import integer_parameter, name_parameter, positive_parameter
@@ -19,11 +19,12 @@ from resolvent._core import __version__
 from resolvent._warnings import IllConditionedWarning, warn_caller
 from resolvent.lora import _peft as peft
 from resolvent.lora import _safetensors as tensors
-from resolvent.lora._adapter import OPTIMIZERS
+from resolvent.lora._adapter import OPTIMIZERS, Optimizer
 from resolvent.lora._execute import outcomes
 from resolvent.lora._folder import (
+    Destination,
     SavedAdapter,
-    publish,
+    parents,
     write_adapter,
     write_doubled,
     write_json,
@@ -34,8 +35,10 @@ from resolvent.lora._initialize import (
     DIRECTIONS,
     DISTRIBUTIONS,
     METHODS,
+    SCALE_ALIASES,
     SCALES,
     SCALINGS,
+    Method,
 )
 from resolvent.lora._layer import (
     Layer,
@@ -53,6 +56,14 @@ from resolvent.lora._safetensors import Writer
 __all__ = ["compare_files", "initialize_files", "untouched_files"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+
+Scaling = Literal["lora", "rslora"]
+Scale = Literal["stable", "unit", "gd", "weight", "weightS"]
+Directions = Literal["a-first", "b-first", "interleaved", "random", "ArB2r", "A2rBr", "ArBr"]
+AdamOption = Literal["sign-svd", "sgd-solution", "minimise"]
+Distribution = Literal["kaiming", "gaussian"]
+Orientation = Literal["torch", "post"]
+FileType = Literal["float64", "float32", "float16", "bfloat16"]
 
 #: (layers finished, layers in all, the last one's name).
 Progress: TypeAlias = Callable[[int, int, str], object]
@@ -72,19 +83,19 @@ def initialize_files(
     out: PathLike,
     *,
     rank: int,
-    method: str = "lora-ga",
+    method: Method = "lora-ga",
     alpha: float | None = None,
-    scaling: str = "lora",
-    scale: str = "stable",
-    directions: str = "a-first",
+    scaling: Scaling = "lora",
+    scale: Scale = "stable",
+    directions: Directions = "a-first",
     gamma: float = 16.0,
-    adam: str = "sign-svd",
-    distribution: str = "kaiming",
-    optimizer: str | None = None,
+    adam: AdamOption = "sign-svd",
+    distribution: Distribution = "kaiming",
+    optimizer: Optimizer | None = None,
     seed: int = 0,
     target: str | Sequence[str] | None = None,
-    orientation: str = "torch",
-    dtype: str | None = None,
+    orientation: Orientation = "torch",
+    dtype: FileType | None = None,
     base_model: str | None = None,
     task_type: str | None = None,
     target_rank: int | None = None,
@@ -135,7 +146,8 @@ def initialize_files(
     allow_missing : bool
         Leave out layers that one of the files lacks, instead of an error.
     overwrite : bool
-        Replace `out`, and what an unfinished run with other settings has left.
+        Replace `out`, and what an unfinished run with other settings has left. A folder that
+        holds anything else than an adapter made here, or one of the inputs, is refused.
     workers : int
         Processes on this machine. A script has to call this under ``if __name__ == "__main__"``.
     scheduler : str, optional
@@ -161,7 +173,8 @@ def initialize_files(
     Warns
     -----
     IllConditionedWarning
-        Where gradients have fewer than 2·rank directions.
+        Where gradients have fewer than 2·rank directions; where offsets are about as small as the
+        rounding of a base in bfloat16 or float16.
 
     Notes
     -----
@@ -170,6 +183,9 @@ def initialize_files(
     ``offset.safetensors``, for every weight the matrix to add to it, and ``untouched/``, the same
     adapter with its start taken off inside it, [A A₀]·[B; −B₀] of rank 2·rank, which changes an
     untouched base by nothing.
+
+    A base in bfloat16 or float16 is rounded once more when the offset is added to it (bfloat16:
+    by .17 % of its norm). That is no part of the adapter: an untouched base does without it.
 
     Unfinished work is kept in ``.NAME.partial`` beside `out`: the same call goes on from there.
     Results have the same bits for any number of workers, threads and interruptions.
@@ -190,7 +206,7 @@ def initialize_files(
     ['adapter_config.json', 'adapter_model.safetensors', 'offset.safetensors', 'report.html',
      'report.md', 'report.png', 'untouched']
     """
-    folder = _new_folder(out, overwrite)
+    destination = Destination(out, overwrite)
     settings = _settings(
         method=method,
         rank=rank,
@@ -209,6 +225,7 @@ def initialize_files(
     workers = _at_least_one(workers, "workers")
     budget = _budget(settings, target_rank, total_steps)
     plan = planned(weights, gradients, settings, target, allow_missing)
+    destination.keep(plan.files)
     config = peft.adapter_config(
         method,
         [peft.module_of(layer.name) for layer in plan.layers],
@@ -222,17 +239,18 @@ def initialize_files(
         **budget,
     )
     state = {"version": __version__, **asdict(settings), "config": config, **plan.inputs}
-    with _partial(folder, state, overwrite) as work:
+    with _partial(destination.folder, state, overwrite) as work:
         cards = _initialized(work, plan.layers, settings, workers, scheduler, progress)
-        report = FilesReport(folder, settings, tuple(cards), tuple(plan.left_out))
+        report = FilesReport(destination.folder, settings, tuple(cards), tuple(plan.left_out))
         result = work / "result"
         shutil.rmtree(result, ignore_errors=True)
         result.mkdir()
         records = [tensors.read_header(_record(work, k)).tensors for k in range(len(plan.layers))]
         write_adapter(result, plan.layers, records, settings, config)
         write_reports(result, report, plan.named)
-        publish(result, folder)
+        destination.publish(result)
     _warn(report)
+    _warn_of_rounding(plan.layers, report)
     return report
 
 
@@ -243,16 +261,16 @@ def compare_files(
     rank: int,
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     alpha: float | None = None,
-    scaling: str = "lora",
-    scale: str = "stable",
-    directions: str = "a-first",
+    scaling: Scaling = "lora",
+    scale: Scale = "stable",
+    directions: Directions = "a-first",
     gamma: float = 16.0,
-    adam: str = "sign-svd",
-    distribution: str = "kaiming",
-    optimizer: str = "sgd",
+    adam: AdamOption = "sign-svd",
+    distribution: Distribution = "kaiming",
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     target: str | Sequence[str] | None = None,
-    orientation: str = "torch",
+    orientation: Orientation = "torch",
     allow_missing: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
@@ -347,7 +365,7 @@ def untouched_files(
     out : path-like
         The folder to make: adapter_model.safetensors and adapter_config.json.
     overwrite : bool
-        Replace `out`.
+        Replace `out`, if it is an adapter made here and none of the inputs.
 
     Returns
     -------
@@ -357,26 +375,30 @@ def untouched_files(
     Raises
     ------
     InvalidArgument
-        For folders that are no LoRA adapters of the same layers, and an `out` that exists.
+        For folders that are no LoRA adapters of the same layers, adapters of embeddings, and an
+        `out` that exists.
     ShapeMismatch
         If a layer's shapes differ between the two.
 
     Notes
     -----
     With W₀ + s(A B − A₀B₀) = W₀ + s [A A₀]·[B; −B₀] the offset of the base becomes part of the
-    adapter. α becomes 2α, with rsLoRA √2 α, so that s stays.
+    adapter. α becomes 2α, with rsLoRA √2 α, so that s stays; so do PEFT's patterns of ranks and α.
+    What else was trained (heads that are saved with the adapter, biases) is taken over as it is.
     """
-    folder = _new_folder(out, overwrite)
+    destination = Destination(out, overwrite)
+    folder = destination.folder
     after, before = SavedAdapter(trained), SavedAdapter(initial)
+    destination.keep((*after.files, *before.files))
     before.check_same_layers(after)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        result = temporary / "result"
-        write_doubled(result, after.config, after.pairs(before))
-        publish(result, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with parents(folder):
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            result = temporary / "result"
+            write_doubled(result, after.config, after.pairs(before), after.others)
+            destination.publish(result)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -385,7 +407,8 @@ def untouched_files(
 
 def _settings(*, alpha: float | None, optimizer: str | None, **given: Any) -> Settings:
     """Checked, so that a wrong name is found before a large file is read."""
-    given["directions"] = DIRECTION_ALIASES.get(given["directions"], given["directions"])
+    for name, aliases in (("directions", DIRECTION_ALIASES), ("scale", SCALE_ALIASES)):
+        given[name] = aliases.get(given[name], given[name])
     names = {
         "method": METHODS,
         "scaling": SCALINGS,
@@ -459,37 +482,51 @@ def _variants(
 # ---- unfinished work ----------------------------------------------------------------------------
 
 
-def _new_folder(out: PathLike, overwrite: bool) -> Path:
-    folder = Path(out)
-    if not folder.name:
-        raise _core.InvalidArgument(f"out must name a folder to make, got {str(folder)!r}")
-    if folder.exists() and not folder.is_dir():
-        raise _core.InvalidArgument(f"out: {folder} is not a directory")
-    if folder.exists() and not overwrite:
-        raise _core.InvalidArgument(f"out: {folder} exists (overwrite replaces it)")
-    return folder
+#: All that is ever in the folder of a run that has not ended.
+_WORK = {"layers", "lock", "state.json", "result", "replaced"}
 
 
 @contextmanager
 def _partial(folder: Path, state: dict[str, Any], overwrite: bool) -> Iterator[Path]:
     """The folder of a run that has not ended: kept after an error if it holds finished layers."""
-    import fcntl  # POSIX only, as is this function
-
     work = folder.parent / f".{folder.name}.partial"
-    (work / "layers").mkdir(parents=True, exist_ok=True)
+    if work.exists() and not {path.name for path in work.iterdir()} <= _WORK:
+        raise _core.InvalidArgument(f"{work} is in the way: it is of no unfinished run")
+    with _about(folder, work), parents(work):
+        (work / "layers").mkdir(parents=True, exist_ok=True)
+        with _locked(work, folder):
+            try:
+                _adopt(work, json.loads(json.dumps(state)), overwrite)
+                yield work
+            except BaseException:
+                if not any((work / "layers").glob("*.safetensors")):
+                    shutil.rmtree(work, ignore_errors=True)
+                raise
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _about(folder: Path, work: Path) -> Iterator[None]:
+    """Errors of the file system name the folder that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and (error.filename is None or str(error.filename).startswith(str(work))):
+            error.filename = str(folder)
+        raise
+
+
+@contextmanager
+def _locked(work: Path, folder: Path) -> Iterator[None]:
+    """Whoever else makes this folder is refused."""
+    import fcntl  # POSIX only
+
     with (work / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _core.InvalidArgument(f"out: another run is making {folder}") from error
-        try:
-            _adopt(work, json.loads(json.dumps(state)), overwrite)
-            yield work
-        except BaseException:
-            if not any((work / "layers").glob("*.safetensors")):
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work, ignore_errors=True)
+        yield
 
 
 def _adopt(work: Path, state: dict[str, Any], overwrite: bool) -> None:
@@ -513,7 +550,7 @@ def _adopt(work: Path, state: dict[str, Any], overwrite: bool) -> None:
 def _read_state(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):  # written by something else
+    except (ValueError, TypeError, RecursionError):  # written by something else
         return {}
 
 
@@ -535,7 +572,7 @@ def _initialized(
         progress(done, len(layers), "")
     with closing(outcomes(tasks, workers=workers, scheduler=scheduler)) as results:
         for outcome in results:
-            if outcome.error is not None:
+            if outcome.error is not None:  # for ever: other files are another run
                 shutil.rmtree(work / "layers")
                 (work / "layers").mkdir()
                 raise outcome.error
@@ -574,7 +611,32 @@ def _warn(report: FilesReport) -> None:
         warn_caller(
             IllConditionedWarning(
                 f"layer {first.layer}: {first.lost} of the {wanted} directions of "
-                f"its gradient carry nothing{more}",
+                f"its gradient are below rounding{more}",
                 first.spectrum[wanted - 1] / first.spectrum[0],
+            )
+        )
+
+
+#: Relative rounding errors of the types that are coarser than the computation.
+_ROUNDING = {"BF16": 2.0**-8, "F16": 2.0**-11}
+
+#: An offset of so many rounding errors of its weight loses a tenth: they are a third on average.
+_CLEAR = 4.0
+
+
+def _warn_of_rounding(layers: Sequence[Layer], report: FilesReport) -> None:
+    poor = [
+        (card, _ROUNDING[layer.weight.kind])
+        for layer, card in zip(layers, report.cards, strict=True)
+        if 0.0 < card.offset_ratio < _CLEAR * _ROUNDING.get(layer.weight.kind, 0.0)
+    ]
+    if poor:
+        card, unit = poor[0]
+        more = f" (and {len(poor) - 1} more layers)" if len(poor) > 1 else ""
+        warn_caller(
+            IllConditionedWarning(
+                f"layer {card.layer}: its offset is {card.offset_ratio:.2g} of the weight, whose "
+                f"type rounds by {unit:.2g}: keep the base in float32{more}",
+                card.offset_ratio / unit,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,16 @@ from resolvent.plot.style import axes_or_new, muted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from resolvent.lora import Alignment, BatchNoise, Comparison, Run, Trajectory
+    from resolvent.lora import (
+        Alignment,
+        BatchNoise,
+        Comparison,
+        FilesComparison,
+        FilesReport,
+        LayerCard,
+        Run,
+        Trajectory,
+    )
 
 __all__ = [
     "METHOD_COLORS",
@@ -22,6 +32,8 @@ __all__ = [
     "plot_alignment",
     "plot_batch_noise",
     "plot_comparison",
+    "plot_layers",
+    "plot_methods_by_layer",
     "plot_trajectory",
 ]
 
@@ -161,9 +173,9 @@ def _named(method: str) -> str:
     return method or "adapter"
 
 
-def _best_cosine(card: Alignment) -> float:
-    """Of any step of rank 2r: by Eckart and Young."""
-    return math.sqrt(max(0.0, 1.0 - card.optimum**2))
+def _best_cosine(card: Alignment | LayerCard) -> float:
+    """√(1 − optimum²): the cosine of the best step of rank 2r."""
+    return math.sqrt(max(0.0, 1.0 - (card.optimum or 0.0) ** 2))
 
 
 # ---- along the training -------------------------------------------------------------------------
@@ -302,3 +314,87 @@ def plot_batch_noise(result: BatchNoise, ax: Axes | None = None) -> Axes:
     target.set_ylabel("with all other batches")
     target.legend(frameon=False)
     return target
+
+
+# ---- layers of a file ---------------------------------------------------------------------------
+
+#: So many layers are named on the axis, if their names are short.
+_NAMED, _LONGEST_NAME = 6, 24
+
+
+def plot_layers(result: FilesReport, ax: Axes | None = None) -> Axes:
+    """Cosine and captured energy over the layers; without gradients the offset's size.
+
+    Parameters
+    ----------
+    result : FilesReport
+    ax : Axes, optional
+        Where to draw; new axes unless given.
+
+    Returns
+    -------
+    Axes
+    """
+    from resolvent.lora._report import DRAWN, METRICS
+
+    cards = result.cards
+    axes = _layer_axes(ax, cards)
+    aligned = all(card.cosine is not None for card in cards)
+    for metric in DRAWN if aligned else ("offset_ratio",):
+        axes.plot(_drawn(cards, metric), marker="o", markersize=3, label=METRICS[metric][0])
+    if aligned:
+        axes.set_ylim(-0.02, 1.02)
+        # Wide and behind, as LoRA-GA's cosine lies on it.
+        best = [_best_cosine(card) for card in cards]
+        axes.plot(best, color=muted(0.3), linewidth=5, zorder=1, label="best cosine of this rank")
+    axes.set_ylabel("" if aligned else METRICS["offset_ratio"][0])
+    axes.legend()
+    return axes
+
+
+def plot_methods_by_layer(result: FilesComparison, ax: Axes | None = None) -> Axes:
+    """The cosine over the layers, a line for every method.
+
+    Parameters
+    ----------
+    result : FilesComparison
+    ax : Axes, optional
+        Where to draw; new axes unless given.
+
+    Returns
+    -------
+    Axes
+    """
+    axes = _layer_axes(ax, next(iter(result.cards.values())))
+    for i, (label, cards) in enumerate(result.cards.items()):
+        axes.plot(
+            _drawn(cards, "cosine"),
+            color=METHOD_COLORS.get(label, f"C{i % 6}"),
+            linestyle=METHOD_STYLES.get(label, "-"),
+            marker="o",
+            markersize=3,
+            label=label,
+        )
+    axes.set(ylabel="cosine with full fine-tuning", ylim=(-0.02, 1.02))
+    axes.legend()
+    return axes
+
+
+def _layer_axes(ax: Axes | None, cards: Sequence[LayerCard]) -> Axes:
+    """Axes over the layers, with their names if there is room."""
+    from resolvent.lora._report import line
+
+    axes = axes_or_new(ax)
+    names = [line(card.layer).replace("$", r"\$") for card in cards]
+    if len(names) <= _NAMED and max(map(len, names)) <= _LONGEST_NAME:
+        axes.set_xticks(range(len(names)), names, fontsize="small")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("layer")
+    return axes
+
+
+def _drawn(cards: Sequence[LayerCard], metric: str) -> list[float]:
+    """A gap where there is no value."""
+    values = (getattr(card, metric) for card in cards)
+    return [math.nan if value is None else value for value in values]
