@@ -79,11 +79,13 @@ def test_every_option_reaches_the_library(run):
     assert contents(Path("a")) == contents(Path("b"))
     names = ("rank", "alpha", "scaling", "scale", "directions", "seed", "optimizer", "orientation")
     given = [f"--{name}={options[name]}" for name in names]
-    status, out, _ = run("compare", *FILES, "--methods", "lora, lora-ga", *given, *target)
+    status, out, _ = run(
+        "compare", *FILES, "--methods", "lora", "--methods", "pissa, lora-ga", *given, *target
+    )
     found = lora.compare_files(
         "W.safetensors",
         "G.safetensors",
-        methods=["lora", "lora-ga"],
+        methods=["lora", "pissa", "lora-ga"],
         target=["query", "up"],
         **{name: options[name] for name in names},
     )

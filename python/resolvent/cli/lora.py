@@ -159,7 +159,8 @@ def compare(
     gradients: Annotated[Path, typer.Option(help="Their gradients, under the same names.")],
     rank: Rank = 8,
     methods: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="All methods if not given.")
+        list[str] | None,
+        typer.Option(metavar="NAME,...", help="All methods if not given; may be repeated."),
     ] = None,
     alpha: Alpha = None,
     scaling: Scaling = "lora",
@@ -180,7 +181,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Print how well adapters would follow the gradients; write nothing."""
-    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    names = [name.strip() for given in methods or [] for name in given.split(",")] or None
     options: dict[str, Any] = {
         "methods": names,
         "alpha": alpha,
