@@ -253,7 +253,7 @@ def test_three_options_for_adam():
             assert np.all(found[low] < found[high])
         share = {label: found[label][-1] / found["best"][-1] for label in order}
         assert 0.50 < share["sgd-solution"] < share["sign-svd"] < 0.71
-        assert share["minimise"] == pytest.approx(0.875, abs=0.02)
+        assert share["minimise"] == pytest.approx(0.87, abs=0.02)
 
 
 # ---- spectra and batches ------------------------------------------------------------------------

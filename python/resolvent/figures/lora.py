@@ -584,7 +584,7 @@ def _adam_cosines(G: Array, ranks: Sequence[int]) -> dict[str, Array]:
     "Adam's first full step is sign(G). Its cosine with that of adapters whose factors come from "
     "the SVD of G (SGD's solution), from that of sign(G), and from direct minimisation, against "
     "the rank; grey: the best of rank 2r, dotted: LoRA. Singular vectors know nothing of the signs "
-    "in the adapter's own step: at r = 16 they give 51 to 70% of the best, minimised ones 86 to "
+    "in the adapter's own step: at r = 16 they give 51 to 70% of the best, minimised ones 85 to "
     "89%.",
 )
 def adam(*, ranks: Sequence[int] = (1, 4, 16)) -> Figure:
