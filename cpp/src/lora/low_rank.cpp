@@ -253,9 +253,10 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
             rank, " (a block has ", kPanel, " vectors), got ", *options.iterations);
   }
   const Index vectors = 2 * (rank + std::min(options.oversample, std::min(M.rows(), M.cols())));
-  Index target = std::min(most, panels_for(vectors));
-  if (options.iterations) target = std::min(most, *options.iterations);
-  const Index last = options.iterations || !options.tolerance ? target : most;
+  const Index cap = std::min(most, options.iterations.value_or(most));
+  Index target = std::min(cap, panels_for(vectors));
+  if (options.iterations && !options.tolerance) target = cap;
+  const Index last = options.tolerance ? cap : target;
   if (options.tolerance) target = std::min(last, std::max(needed, target / 2));
 
   Projection<T> space(M.rows(), M.cols(), options.seed);
