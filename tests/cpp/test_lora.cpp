@@ -158,6 +158,16 @@ TEST_CASE("a tolerance is reached, or refused", "[lora]") {
   CHECK_THROWS_AS(subspace_iteration(in(M), 5, options), NotConverged);
 }
 
+TEST_CASE("more vectors than there are make no difference", "[lora]") {
+  const Matrix<double> M = random_matrix<double>(40, 30);
+  LowRankOptions huge;
+  huge.oversample = std::numeric_limits<Index>::max();
+  for (auto* method : {&block_krylov<double>, &subspace_iteration<double>}) {
+    const auto found = method(in(M), 4, huge);
+    CHECK(found.residual == Approx(true_residual(M, found)).epsilon(1e-9));
+  }
+}
+
 TEST_CASE("low rank refuses what has no meaning", "[lora]") {
   Matrix<double> M = random_matrix<double>(6, 4);
   CHECK_THROWS_AS(block_krylov(in(M), 0, {}), InvalidArgument);

@@ -24,3 +24,20 @@ def output_after_ctrl_c(script, *, delay=0.0):
         except subprocess.TimeoutExpired:
             run.kill()
             raise
+
+
+def printed_by_a_stopped_call(setup, call, *, delay, patience):
+    """ "stopped True" for a call on one thread that Ctrl-C ends within `patience` seconds."""
+    script = f"""\
+import time, numpy as np, resolvent as rv
+rv.set_threads(1)
+{textwrap.dedent(setup).strip()}
+print("started", flush=True)
+begun = time.perf_counter()
+try:
+    {call}
+    print("finished", flush=True)
+except KeyboardInterrupt:
+    print("stopped", time.perf_counter() - begun < {delay + patience}, flush=True)
+"""
+    return output_after_ctrl_c(script, delay=delay)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hippo_support import assert_bits
-from interruption import output_after_ctrl_c
+from interruption import printed_by_a_stopped_call
 from ssm_support import refused
 
 import resolvent as rv
@@ -425,19 +425,12 @@ INTERRUPTIBLE = {
 @pytest.mark.parametrize("name", INTERRUPTIBLE)
 def test_ctrl_c_stops_a_long_computation(name):
     """A single call of many seconds is left soon."""
-    printed = output_after_ctrl_c(
-        f"""
-        import time, numpy as np, resolvent as rv
-        rv.set_threads(1)
+    printed = printed_by_a_stopped_call(
+        """
         M = np.random.default_rng(0).standard_normal((2500, 2500))
-        print("started", flush=True)
-        begun = time.perf_counter()
-        try:
-            {INTERRUPTIBLE[name]}
-            print("finished", flush=True)
-        except KeyboardInterrupt:
-            print("stopped", time.perf_counter() - begun < {DELAY + PATIENCE}, flush=True)
         """,
+        INTERRUPTIBLE[name],
         delay=DELAY,
+        patience=PATIENCE,
     )
     assert printed == "stopped True\n"

@@ -219,6 +219,12 @@ void check(const ConstRows<T>& M, Index rank, const LowRankOptions& options) {
   }
 }
 
+/// rank + oversample, of which more than the smaller side is of no use.
+template <class T>
+Index widened(const ConstRows<T>& M, Index rank, const LowRankOptions& options) {
+  return rank + std::min(options.oversample, std::min(M.rows(), M.cols()));
+}
+
 /// The largest error as a share of what it is measured by; ≤ tolerance if all are good enough.
 template <class T>
 double worst_share(const Vector<double>& errors, const Vector<double>& sigma, bool each) {
@@ -252,12 +258,10 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
     require(*options.iterations >= needed, "iterations must be at least ", needed, " for rank ",
             rank, " (a block has ", kPanel, " vectors), got ", *options.iterations);
   }
-  const Index vectors = 2 * (rank + std::min(options.oversample, std::min(M.rows(), M.cols())));
   const Index cap = std::min(most, options.iterations.value_or(most));
-  Index target = std::min(cap, panels_for(vectors));
-  if (options.iterations && !options.tolerance) target = cap;
-  const Index last = options.tolerance ? cap : target;
-  if (options.tolerance) target = std::min(last, std::max(needed, target / 2));
+  const Index usual = std::min(cap, panels_for(2 * widened(M, rank, options)));
+  Index target = options.iterations ? cap : usual;
+  if (options.tolerance) target = std::min(cap, std::max(needed, usual / 2));
 
   Projection<T> space(M.rows(), M.cols(), options.seed);
   space.V.append(scaled.sketch(options.seed), kNegligible<T>);
@@ -268,8 +272,9 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
     const bool due = blocks >= target;
     SmallSvd inner;
     if (due) inner = triplets_of<T>(space.B, checkpoint);
-    if (due && !options.tolerance)
+    if (due && !options.tolerance) {
       return finished(lifted(scaled, space, inner, rank), scaled, blocks);
+    }
     // What the next block adds to V is what Mᵀ U has outside V.
     const Square link =
         space.V.append(scaled.transposed_times(space.U.back()), kNegligible<T>).bottomRows(kPanel);
@@ -282,10 +287,8 @@ LowRank<T> block_krylov(ConstRows<T> M, Index rank, const LowRankOptions& option
       found.errors = errors;
       return finished(std::move(found), scaled, blocks);
     }
-    if (blocks == last) {
-      refuse(worst, *options.tolerance, blocks, "blocks");
-    }
-    target = std::min(last, blocks + std::max<Index>(1, blocks / 4));
+    if (blocks == cap) refuse(worst, *options.tolerance, blocks, "blocks");
+    target = std::min(cap, blocks + std::max<Index>(1, blocks / 4));
   }
 }
 
@@ -293,7 +296,7 @@ template <class T>
 LowRank<T> subspace_iteration(ConstRows<T> M, Index rank, const LowRankOptions& options) {
   check(M, rank, options);
   Scaled<T> scaled(M);
-  const Index width = panels_for(std::min(rank + options.oversample, std::min(M.rows(), M.cols())));
+  const Index width = panels_for(std::min(widened(M, rank, options), std::min(M.rows(), M.cols())));
   const Index steps = options.iterations.value_or(4);
   Projection<T> space(M.rows(), M.cols(), options.seed);
   for (Index k = 0; k < width; ++k) {

@@ -14,7 +14,7 @@ inline constexpr Index kPanel = 16;
 template <class T>
 using Panel = Eigen::Matrix<T, Eigen::Dynamic, kPanel, Eigen::RowMajor>;
 
-/// kPanel × kPanel, or a column of such squares.
+/// What two panels have with each other.
 using Square = Eigen::Matrix<double, kPanel, kPanel, Eigen::RowMajor>;
 
 /// out = M X. Cost 2·n·m·kPanel operations, M read once. Sums run over pieces of 256 entries, whose

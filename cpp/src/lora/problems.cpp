@@ -9,32 +9,33 @@
 namespace resolvent::lora {
 namespace {
 
-/// X Y, panel by panel of Y's columns.
-template <class T, class Factor>
-Matrix<T> product(ConstRows<T> X, const Factor& Y) {
-  Matrix<T> out(X.rows(), Y.cols());
+/// Calls times(panel, image) for Y's columns, a panel at a time, and puts the images into `out`.
+template <class T, class Factor, class Out, class Times>
+void by_panels(const Factor& Y, Out& out, const Times& times) {
   Panel<T> panel(Y.rows(), kPanel), image;
   for (Index first = 0; first < Y.cols(); first += kPanel) {
     const Index count = std::min(kPanel, Y.cols() - first);
     panel.setZero();
     panel.leftCols(count) = Y.middleCols(first, count);
-    multiply(X, panel, image);
+    times(panel, image);
     out.middleCols(first, count) = image.leftCols(count);
   }
+}
+
+/// X Y.
+template <class T, class Factor>
+Matrix<T> product(ConstRows<T> X, const Factor& Y) {
+  Matrix<T> out(X.rows(), Y.cols());
+  by_panels<T>(Y, out, [&](const Panel<T>& panel, Panel<T>& image) { multiply(X, panel, image); });
   return out;
 }
 
 /// out = XᵀY.
 template <class T>
 void transposed_product(ConstRows<T> X, const Matrix<T>& Y, Rows<T> out) {
-  Panel<T> panel(Y.rows(), kPanel), image;
-  for (Index first = 0; first < Y.cols(); first += kPanel) {
-    const Index count = std::min(kPanel, Y.cols() - first);
-    panel.setZero();
-    panel.leftCols(count) = Y.middleCols(first, count);
+  by_panels<T>(Y, out, [&](const Panel<T>& panel, Panel<T>& image) {
     multiply_transposed(X, panel, image);
-    out.middleCols(first, count) = image.leftCols(count);
-  }
+  });
 }
 
 template <class T>

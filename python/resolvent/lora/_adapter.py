@@ -244,9 +244,7 @@ class Adapter(ReadOnlyFields):
         name_parameter(optimizer, OPTIMIZERS, "optimizer")
         if learning_rate is None:
             return np.asarray(self.first_direction(G, optimizer, weight))
-        columns = None if self.magnitude is None else self._columns(weight)
-        slopes = self._gradients(G, columns)
-        steps = {name: full_direction(slope, optimizer) for name, slope in slopes.items()}
+        steps, columns = self._first_steps(G, optimizer, weight)
         eta = real_parameter(learning_rate, "learning_rate")
         if not math.isfinite(eta):
             raise _core.InvalidArgument(f"learning_rate must be finite, got {eta}")
@@ -256,26 +254,6 @@ class Adapter(ReadOnlyFields):
         W = as_matrix(weight, "weight")  # type: ignore[arg-type]
         return moved.merged(W) - self.merged(W)
 
-    def _derivative(self, steps: dict[str, Array], columns: tuple[Array, Array] | None) -> Array:
-        """The change of W along a change of the parameters, to first order."""
-        change = self._inner_derivative(steps).dense()
-        if columns is None:
-            return change
-        assert self.magnitude is not None
-        unit, lengths = columns
-        # d(m V/‖V‖) = dm V/‖V‖ + (m/‖V‖)(dV − u uᵀdV)
-        turned = change - unit * (unit * change).sum(axis=0)
-        weights = (self.magnitude / lengths).astype(change.dtype, copy=False)
-        return np.asarray(unit * steps["magnitude"] + turned * weights)
-
-    def _inner_derivative(self, steps: dict[str, Array]) -> Factored:
-        """The change of s·A diag(importance) B, of rank 2r."""
-        left, step = self.A, steps["A"]
-        if self.importance is not None:
-            step = step * self.importance + left * steps["importance"]
-            left = left * self.importance
-        return Factored(np.hstack([step, left]), np.vstack([self.B, steps["B"]]), self.s)
-
     def first_direction(
         self, G: Array, optimizer: Optimizer, weight: ArrayLike | None = None
     ) -> Factored | Array:
@@ -283,12 +261,34 @@ class Adapter(ReadOnlyFields):
 
         DoRA's has no small rank.
         """
+        steps, columns = self._first_steps(G, optimizer, weight)
+        change = self._inner_derivative(steps)
+        if columns is None:
+            return change
+        return self._turned(change.dense(), steps["magnitude"], *columns)
+
+    def _first_steps(
+        self, G: Array, optimizer: Optimizer, weight: ArrayLike | None
+    ) -> tuple[dict[str, Array], tuple[Array, Array] | None]:
+        """What the parameters move by, per unit learning rate; DoRA's columns."""
         columns = None if self.magnitude is None else self._columns(weight)
         slopes = self._gradients(G, columns)
-        steps = {name: full_direction(slope, optimizer) for name, slope in slopes.items()}
-        return (
-            self._inner_derivative(steps) if columns is None else self._derivative(steps, columns)
-        )
+        return {name: full_direction(slope, optimizer) for name, slope in slopes.items()}, columns
+
+    def _inner_derivative(self, steps: dict[str, Array]) -> Factored:
+        """The change of s·A diag(importance) B along a change of the parameters, of rank 2r."""
+        left, step = self.A, steps["A"]
+        if self.importance is not None:
+            step = step * self.importance + left * steps["importance"]
+            left = left * self.importance
+        return Factored(np.hstack([step, left]), np.vstack([self.B, steps["B"]]), self.s)
+
+    def _turned(self, change: Array, growth: Array, unit: Array, lengths: Array) -> Array:
+        """d(m V/‖V‖) = dm V/‖V‖ + (m/‖V‖)(dV − u uᵀdV)."""
+        assert self.magnitude is not None
+        turned = change - unit * (unit * change).sum(axis=0)
+        weights = (self.magnitude / lengths).astype(change.dtype, copy=False)
+        return np.asarray(unit * growth + turned * weights)
 
     def tangent(
         self, weight: ArrayLike | None = None

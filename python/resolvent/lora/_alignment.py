@@ -13,14 +13,9 @@ from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, ReadOnlyFields, integer_parameter, name_parameter
 from resolvent._html import grid, table
 from resolvent._text import columns
-from resolvent.lora._adapter import (
-    OPTIMIZERS,
-    Adapter,
-    Optimizer,
-    weight_like,
-)
+from resolvent.lora._adapter import OPTIMIZERS, Adapter, Optimizer, weight_like
 from resolvent.lora._factored import Factored
-from resolvent.lora._initialize import METHODS, initialize, needs
+from resolvent.lora._initialize import METHODS, initialize, methods_of_rank, needs
 from resolvent.lora._lowrank import LowRank, as_matrix, leading, negligible
 from resolvent.lora._norms import exponent_of, frobenius, inner, principal_angles, row_blocks
 
@@ -187,8 +182,11 @@ def alignment(
     if not G.any():
         raise _core.InvalidArgument("G is zero: there is no step to follow")
     # Squares of the entries must stay in range; a power of two changes nothing else.
-    exponent = exponent_of(G) if abs(exponent_of(G)) > _REACH else 0
-    G = np.ldexp(G, -exponent) if exponent else G
+    exponent = exponent_of(G)
+    if abs(exponent) > _REACH:
+        G = np.ldexp(G, -exponent)
+    else:
+        exponent = 0
     # F is −target: no more than this and one block of rows is held.
     target = G if optimizer == "sgd" else np.sign(G)
     r, size = adapter.rank, frobenius(target)
@@ -439,7 +437,7 @@ def compare(
     name_parameter(optimizer, OPTIMIZERS, "optimizer")
     rank = integer_parameter(rank, "rank")
     if methods is None:
-        methods = [name for name in METHODS if name != "orthogonal" or rank % 2 == 0]
+        methods = methods_of_rank(rank)
     if isinstance(methods, str):
         raise _core.InvalidArgument(f"methods must be a sequence of names, got {methods!r}")
     named = (

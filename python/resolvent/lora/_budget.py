@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, integer_parameter, real_parameter
+from resolvent._arrays import Array, count_parameter, integer_parameter, real_parameter
 from resolvent.lora._adapter import Adapter
 
 __all__ = ["BudgetOptions", "RankBudget"]
@@ -64,8 +64,7 @@ class BudgetOptions:
             raise _core.InvalidArgument(
                 f"warmup + final must be at most 1, got {options.warmup:g} + {options.final:g}"
             )
-        if integer_parameter(options.interval, "interval") < 1:
-            raise _core.InvalidArgument(f"interval must be at least 1, got {options.interval}")
+        count_parameter(options.interval, "interval")
         weight = real_parameter(options.orthogonality, "orthogonality")
         if not 0.0 <= weight < math.inf:
             raise _core.InvalidArgument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +34,10 @@ __all__ = [
     "SCALES",
     "SCALE_ALIASES",
     "SCALINGS",
+    "START_OPTIONS",
     "check_rank",
     "initialize",
+    "methods_of_rank",
     "needs",
     "scaling_factor",
 ]
@@ -76,6 +79,11 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 _ADALORA_SPREAD = 0.02
 #: The orthogonal start is a tenth of Gaussian factors.
 _ORTHOGONAL_SHARE = 0.1
+
+
+def methods_of_rank(rank: int) -> list[str]:
+    """All that there are for a rank."""
+    return [method for method in METHODS if method != "orthogonal" or rank % 2 == 0]
 
 
 def needs(method: str, scale: str = "stable") -> tuple[str, ...]:
@@ -290,6 +298,14 @@ def check_rank(method: str, rank: int, shape: tuple[int, int]) -> None:
         raise _core.InvalidArgument(f"rank must be between 1 and min(n, m) = {most}, got {rank}")
     if method == "orthogonal" and rank % 2:
         raise _core.InvalidArgument(f"rank must be even for orthogonal, got {rank}")
+
+
+#: What may differ between methods on the same arrays.
+START_OPTIONS = tuple(
+    name
+    for name in inspect.signature(initialize).parameters
+    if name not in ("method", "weight", "gradient", "shape", "seed")
+)
 
 
 # ---- methods ------------------------------------------------------------------------------------

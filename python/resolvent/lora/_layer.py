@@ -16,7 +16,7 @@ from resolvent.lora import _safetensors as tensors
 from resolvent.lora._adapter import Adapter
 from resolvent.lora._alignment import Alignment, alignment, compare
 from resolvent.lora._factored import Factored
-from resolvent.lora._initialize import initialize, needs
+from resolvent.lora._initialize import START_OPTIONS, initialize, needs
 from resolvent.lora._peft import factors
 from resolvent.lora._safetensors import Tensor
 
@@ -64,17 +64,8 @@ class Settings:
     def options(self, layer: str) -> dict[str, Any]:
         """Those of initialize. Every layer has a seed of its own, whatever else is in the file."""
         digest = hashlib.sha256(f"{self.seed} {layer}".encode()).digest()
-        return {
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "scaling": self.scaling,
-            "scale": self.scale,
-            "directions": self.directions,
-            "gamma": self.gamma,
-            "adam": self.adam,
-            "distribution": self.distribution,
-            "seed": int.from_bytes(digest[:4], "little"),
-        }
+        seed = int.from_bytes(digest[:4], "little")
+        return {name: getattr(self, name) for name in START_OPTIONS} | {"seed": seed}
 
 
 @dataclass(frozen=True)

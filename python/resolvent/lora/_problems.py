@@ -14,6 +14,7 @@ from resolvent._arrays import (
     Array,
     ArrayLike,
     as_real,
+    count_parameter,
     integer_parameter,
     name_parameter,
     read_only,
@@ -483,7 +484,7 @@ def digits(
     """
     model = name_parameter(kind, KINDS, "kind")
     change = name_parameter(shift, SHIFTS, "shift")
-    units = _units(hidden)
+    units = count_parameter(hidden, "hidden")
     turn = real_parameter(angle, "angle")
     if not math.isfinite(turn):
         raise _core.InvalidArgument(f"angle must be finite, got {turn}")
@@ -512,13 +513,6 @@ def digits(
         y[half : half + tests],
         name="digits, new classes" if change == "classes" else f"digits, rotation by {turn:g}°",
     )
-
-
-def _units(value: Any) -> int:
-    units = integer_parameter(value, "hidden")
-    if units < 1:
-        raise _core.InvalidArgument(f"hidden must be at least 1, got {units}")
-    return units
 
 
 def _images(rng: np.random.Generator, dtype: Any) -> tuple[Array, Array]:

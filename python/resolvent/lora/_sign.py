@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from resolvent._arrays import Array
+from resolvent.lora._norms import inner
 
 __all__ = ["minimised"]
 
@@ -67,8 +68,8 @@ def _pseudoinverse(M: Array) -> Array:
 def _scaled(G: Array, target: Array, A: Array, B: Array) -> tuple[Array, Array, float]:
     """The best positive multiples of A and B, and the misfit that they leave."""
     P, Q = A @ np.sign(A.T @ G), np.sign(G @ B.T) @ B
-    pp, pq, qq = _dot(P, P), _dot(P, Q), _dot(Q, Q)
-    pt, qt, tt = _dot(P, target), _dot(Q, target), _dot(target, target)
+    pp, pq, qq = inner(P, P), inner(P, Q), inner(Q, Q)
+    pt, qt, tt = inner(P, target), inner(Q, target), inner(target, target)
     determinant = pp * qq - pq * pq
     a, b = 0.0, 0.0
     if determinant > 0.0:
@@ -79,8 +80,3 @@ def _scaled(G: Array, target: Array, A: Array, B: Array) -> tuple[Array, Array, 
         return A, B, np.inf
     squared = a * a * pp + 2.0 * a * b * pq + b * b * qq - 2.0 * (a * pt + b * qt) + tt
     return A * A.dtype.type(a), B * B.dtype.type(b), float(np.sqrt(max(squared, 0.0)))
-
-
-def _dot(M: Array, N: Array) -> float:
-    """ΣM∘N in double precision."""
-    return float(np.einsum("ij,ij->", M, N, dtype=np.float64))

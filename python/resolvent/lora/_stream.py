@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from resolvent import _core
-from resolvent._arrays import integer_parameter, name_parameter, positive_parameter
+from resolvent._arrays import count_parameter, name_parameter, positive_parameter
 from resolvent._core import __version__
+from resolvent._files import atomically
 from resolvent._warnings import IllConditionedWarning, warn_caller
 from resolvent.lora import _peft as peft
 from resolvent.lora import _safetensors as tensors
@@ -38,7 +39,9 @@ from resolvent.lora._initialize import (
     SCALE_ALIASES,
     SCALES,
     SCALINGS,
+    START_OPTIONS,
     Method,
+    methods_of_rank,
 )
 from resolvent.lora._layer import (
     Layer,
@@ -69,10 +72,7 @@ FileType = Literal["float64", "float32", "float16", "bfloat16"]
 Progress: TypeAlias = Callable[[int, int, str], object]
 
 #: Options in which the methods of a comparison may differ.
-_VARIED = {
-    *("method", "rank", "alpha", "scaling", "scale", "directions"),
-    *("gamma", "adam", "distribution", "seed"),
-}
+_VARIED = {"method", *START_OPTIONS, "seed"}
 
 ORIENTATIONS = ("torch", "post")
 
@@ -222,7 +222,7 @@ def initialize_files(
         orientation=orientation,
         dtype=dtype,
     )
-    workers = _at_least_one(workers, "workers")
+    workers = count_parameter(workers, "workers")
     budget = _budget(settings, target_rank, total_steps)
     plan = planned(weights, gradients, settings, target, allow_missing)
     destination.keep(plan.files)
@@ -332,7 +332,7 @@ def compare_files(
         "dtype": None,
     }
     each = [_settings(**{**common, **options}) for options in variants.values()]
-    workers = _at_least_one(workers, "workers")
+    workers = count_parameter(workers, "workers")
     plan = planned(weights, gradients, each[0], target, allow_missing)
     for settings in each:
         check_rank(plan.layers, settings)
@@ -425,7 +425,7 @@ def _settings(*, alpha: float | None, optimizer: str | None, **given: Any) -> Se
     if optimizer is None:
         optimizer = "adam" if given["method"] == "lora-ga-adam" else "sgd"
     name_parameter(optimizer, OPTIMIZERS, "optimizer")
-    rank = _at_least_one(given["rank"], "rank")
+    rank = count_parameter(given["rank"], "rank")
     given |= {
         "rank": rank,
         "alpha": float(rank) if alpha is None else positive_parameter(alpha, "alpha"),
@@ -436,13 +436,6 @@ def _settings(*, alpha: float | None, optimizer: str | None, **given: Any) -> Se
     return Settings(**given)
 
 
-def _at_least_one(value: Any, name: str) -> int:
-    number = integer_parameter(value, name)
-    if number < 1:
-        raise _core.InvalidArgument(f"{name} must be at least 1, got {number}")
-    return number
-
-
 def _budget(settings: Settings, target_rank: int | None, total_steps: int | None) -> dict[str, int]:
     """AdaLoRA's, for PEFT's settings."""
     if settings.method == "adalora" and total_steps is None:
@@ -450,12 +443,12 @@ def _budget(settings: Settings, target_rank: int | None, total_steps: int | None
             "total_steps must be given for adalora: PEFT plans its ranks over the whole training"
         )
     target = -(-2 * settings.rank // 3) if target_rank is None else target_rank
-    target = _at_least_one(target, "target_rank")
+    target = count_parameter(target, "target_rank")
     if target > settings.rank:
         raise _core.InvalidArgument(
             f"target_rank must be at most rank = {settings.rank}, got {target}"
         )
-    steps = _at_least_one(1 if total_steps is None else total_steps, "total_steps")
+    steps = count_parameter(1 if total_steps is None else total_steps, "total_steps")
     return {"target_rank": target, "total_steps": steps}
 
 
@@ -464,7 +457,7 @@ def _variants(
 ) -> dict[str, dict[str, Any]]:
     """Label → options with a method."""
     if methods is None:
-        methods = [m for m in METHODS if m != "orthogonal" or rank % 2 == 0]
+        methods = methods_of_rank(rank)
     if isinstance(methods, str):
         methods = [methods]
     if not isinstance(methods, Mapping):
@@ -590,13 +583,15 @@ def _record(work: Path, index: int) -> Path:
 
 def _save(record: Path, outcome: Outcome, kind: str) -> None:
     """A finished layer, whole or not at all."""
-    temporary = record.with_suffix(".new")
     layout = {part: (kind, array.shape) for part, array in outcome.parts.items()}
     card = json.dumps(outcome.cards[""].json())
-    with Writer(temporary, layout, {"card": card}) as writer:
-        for part in writer.names:
-            writer.write(part, [outcome.parts[part]])
-    temporary.replace(record)
+
+    def write(file: Path) -> None:
+        with Writer(file, layout, {"card": card}) as writer:
+            for part in writer.names:
+                writer.write(part, [outcome.parts[part]])
+
+    atomically(record, write)
 
 
 def _saved_card(record: Path) -> LayerCard:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product, repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
@@ -27,7 +26,7 @@ from resolvent._text import columns
 from resolvent.lora._adapter import Adapter, Optimizer
 from resolvent.lora._budget import BudgetOptions, RankBudget
 from resolvent.lora._factored import Factored
-from resolvent.lora._initialize import initialize, needs
+from resolvent.lora._initialize import START_OPTIONS, initialize, needs
 from resolvent.lora._lowrank import seed_parameter
 from resolvent.lora._norms import principal_angles
 from resolvent.lora._optimizers import Descent, descent_of, descent_parameters
@@ -79,12 +78,7 @@ _STARTS: dict[str, dict[str, Any]] = {
 #: Learning rate of B over that of A in LoRA+. Hayou, Ghosh, Yu, 2024, arXiv:2402.12354.
 _PLUS_RATIO = 16.0
 
-#: What a recipe may hold: for `initialize`, for AdaLoRA alone, for all.
-_START_OPTIONS = tuple(
-    name
-    for name in inspect.signature(initialize).parameters
-    if name not in ("method", "weight", "gradient", "shape", "seed")
-)
+#: What a recipe may hold for AdaLoRA alone, beside START_OPTIONS.
 _BUDGET_OPTIONS = tuple(field.name for field in fields(BudgetOptions))
 
 #: Tried where none are given.
@@ -380,7 +374,7 @@ class _Method:
         given = {"method": recipe} if isinstance(recipe, str) else dict(recipe)
         name = name_parameter(given.pop("method", label), TRAINED, "method")
         budgeted = name == "adalora"
-        allowed = () if name == "full" else (*_START_OPTIONS, "ratio")
+        allowed = () if name == "full" else (*START_OPTIONS, "ratio")
         for option in given:
             name_parameter(option, allowed + _BUDGET_OPTIONS * budgeted, f"an option of {label!r}")
         ratio = positive_parameter(
@@ -632,12 +626,7 @@ class _Training:
 def _with_offset(model: _Model, offset: Factored | None) -> _Model:
     if not isinstance(model, Adapter):
         return model
-    return Adapter(model.A, model.B, model.s, offset, method=model.method, **_extra(model))
-
-
-def _extra(adapter: Adapter) -> dict[str, Array]:
-    """What is trained besides A and B."""
-    return {k: v for k, v in adapter.parameters.items() if k not in ("A", "B")}
+    return replace(model, offset=offset)
 
 
 def _terms(model: _Model) -> int:
