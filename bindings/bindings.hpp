@@ -15,5 +15,9 @@ void bind_ssm(pybind11::module_& m);
 void bind_rational(pybind11::module_& m);
 void bind_probmap(pybind11::module_& m);
 void bind_lora(pybind11::module_& m);
+void bind_attention(pybind11::module_& m);
+/// Linear recurrences with matrices and with vectors as states, into the module of attention.
+void bind_attention_outer(pybind11::module_& m);
+void bind_attention_diagonal(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

@@ -46,4 +46,5 @@ PYBIND11_MODULE(_core, m) {
   rb::bind_rational(m);
   rb::bind_probmap(m);
   rb::bind_lora(m);
+  rb::bind_attention(m);
 }

@@ -25,6 +25,7 @@ from resolvent._core import (
 from resolvent import discretize, hippo, spectral  # isort: skip
 from resolvent import rational, ssm  # isort: skip
 from resolvent import lora, probmap  # isort: skip
+from resolvent import attention  # isort: skip
 from resolvent._threads import set_threads
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
 from resolvent.diagnosis import Doctor, doctor
@@ -41,6 +42,7 @@ __all__ = [
     "ShapeMismatch",
     "StabilityWarning",
     "__version__",
+    "attention",
     "discretize",
     "doctor",
     "get_threads",

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import attention as attention
 from . import discretize as discretize
 from . import hippo as hippo
 from . import lora as lora
