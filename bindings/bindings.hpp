@@ -19,5 +19,6 @@ void bind_attention(pybind11::module_& m);
 /// Linear recurrences with matrices and with vectors as states, into the module of attention.
 void bind_attention_outer(pybind11::module_& m);
 void bind_attention_diagonal(pybind11::module_& m);
+void bind_distill(pybind11::module_& m);
 
 }  // namespace resolvent::bindings

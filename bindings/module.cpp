@@ -47,4 +47,5 @@ PYBIND11_MODULE(_core, m) {
   rb::bind_probmap(m);
   rb::bind_lora(m);
   rb::bind_attention(m);
+  rb::bind_distill(m);
 }

@@ -25,7 +25,7 @@ from resolvent._core import (
 from resolvent import discretize, hippo, spectral  # isort: skip
 from resolvent import rational, ssm  # isort: skip
 from resolvent import lora, probmap  # isort: skip
-from resolvent import attention  # isort: skip
+from resolvent import attention, distill  # isort: skip
 from resolvent._threads import set_threads
 from resolvent._warnings import IllConditionedWarning, ResolutionWarning, StabilityWarning
 from resolvent.diagnosis import Doctor, doctor
@@ -44,6 +44,7 @@ __all__ = [
     "__version__",
     "attention",
     "discretize",
+    "distill",
     "doctor",
     "get_threads",
     "hippo",

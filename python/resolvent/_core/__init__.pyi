@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from . import attention as attention
 from . import discretize as discretize
+from . import distill as distill
 from . import hippo as hippo
 from . import lora as lora
 from . import probmap as probmap

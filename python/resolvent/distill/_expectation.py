@@ -1,0 +1,345 @@
+"""Expectations over (c, z, ε) at the points x_t = α(μ_c + F_c z) + σε, by quadrature or by samples.
+
+Both hold z and ε separately, so that what is known of E[ε | x_t] comes out and is not put in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+from resolvent import _core
+from resolvent._arrays import Array, count_parameter, integer_parameter, name_parameter, read_only
+from resolvent.distill._generator import Generator
+from resolvent.distill._schedule import Schedule
+
+__all__ = ["METHODS", "Integrand", "Method", "Points", "Rule", "rule_parameters"]
+
+Method = Literal["auto", "quadrature", "monte-carlo"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+#: The highest dimension that tensor rules are for.
+_MOST_DIMENSIONS = 2
+
+#: Nodes reach so far; the normal law has less than eps beyond.
+_RADIUS = 8.2
+
+#: Nodes on each axis: the first rule, and the largest that doubling leads to, by dimension.
+_FIRST_NODES = 33
+_MOST_NODES = {1: 2**14 + 1, 2: 2**8 + 1}
+
+#: Where x_t does not determine the weight: nodes on each axis for x_t and for what is left.
+_MOST_JOINT_NODES = {1: (2**10 + 1, 2**7 + 1), 2: (2**6 + 1, 2**4 + 1)}
+
+#: Doubling stops when it changes nothing by more than this, relative to the largest entry, by
+#: dimension. It about squares the error, so that what is left is far smaller; not so for weights
+#: with kinks.
+_TOLERANCES = {1: 1e-8, 2: 1e-3}
+_JOINT_TOLERANCE = 1e-4
+
+#: Rounding of the sums over nodes, in eps.
+_ROUNDING = 64.0
+
+#: Samples are cut into so many independent replicates, whose spread gives the standard errors.
+_REPLICATES = 32
+
+#: (z, ε), (z, −ε), (−z, ε), (−z, −ε) are used together.
+_SIGNS = np.array(list(product((1.0, -1.0), repeat=2)))
+
+#: About so many numbers are in the largest array of a block.
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Points:
+    """Nodes or samples at one level: n in R groups of the same size, each of one component.
+
+    Attributes
+    ----------
+    generator : Generator
+    components : ndarray of int, shape (R,)
+        c of each group.
+    x : ndarray, shape (n, d)
+        x_t.
+    z, noise : ndarray, shape (n, m, d)
+        m values of what leads to the same x_t; m = 1 for samples.
+    share : ndarray, shape (m,)
+        Probabilities of these, given x_t.
+    probability : ndarray, shape (R, n / R)
+        Probabilities of the points in their group.
+    """
+
+    generator: Generator
+    components: Array
+    x: Array
+    z: Array
+    noise: Array
+    share: Array
+    probability: Array
+
+    @property
+    def x0(self) -> Array:
+        """Shape (n, m, d)."""
+        means = self.generator.means[self.components][:, np.newaxis]
+        factors = self.generator.factors[self.components].swapaxes(1, 2)
+        moved = self.z.reshape(len(factors), -1, self.generator.dim) @ factors
+        return np.asarray((moved + means).reshape(self.z.shape))
+
+    def mean(self, values: Array) -> Array:
+        """Σ p_n values_n in each group; (n, …) → (R, …)."""
+        rows = values.reshape(*self.probability.shape, -1)
+        found = (self.probability[:, None, :] @ rows)[:, 0]
+        return np.asarray(found.reshape(-1, *values.shape[1:]))
+
+    def outer_mean(self, left: Array, right: Array) -> Array:
+        """Σ p_n left_n right_nᵀ in each group; (n, …, a) and (n, …, b) → (R, …, a, b)."""
+        rows = (*self.probability.shape, *(1,) * (left.ndim - 1))
+        weighted = self.probability.reshape(rows) * left.reshape(*rows[:2], *left.shape[1:])
+        a = np.moveaxis(weighted, 1, -1)
+        b = np.moveaxis(right.reshape(*rows[:2], *right.shape[1:]), 1, -2)
+        return np.asarray(a @ b)
+
+
+_ALL = slice(None)
+
+#: What is averaged: points → (R, V), for the level it was made for.
+Integrand: TypeAlias = Callable[[Points], Array]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How expectations are taken; from :func:`rule_parameters`.
+
+    Attributes
+    ----------
+    method : {"quadrature", "monte-carlo"}
+    nodes : int or None
+        On each axis; None doubles them until that changes nothing.
+    samples, seed : int
+    tolerance : float
+        Where doubling stops.
+    draw : int
+        Rules of the same seed with another number have independent samples.
+    """
+
+    method: str
+    nodes: int | None
+    samples: int
+    seed: int
+    tolerance: float = _TOLERANCES[1]
+    draw: int = 0
+
+    def rows(
+        self,
+        generator: Generator,
+        schedule: Schedule,
+        at: Callable[[float, float], Integrand],
+        *,
+        joint: bool = False,
+        judged: slice = _ALL,
+    ) -> Array:
+        """Σ_t ω_t Σ_c π_c E[integrand], several times over; shape (R, V).
+
+        Quadrature has R = 2 rows, the result and that of the coarser rule. Monte Carlo has one for
+        each replicate.
+
+        `at` makes the integrand of a level from α and σ. `joint` says that it depends on z and ε by
+        more than x_t and a polynomial of degree 3. Doubling looks at the columns `judged`.
+        """
+        terms = [
+            _Term(t, weight, _Level(generator, alpha, sigma), at(alpha, sigma))
+            for t, (alpha, sigma, weight) in enumerate(schedule)
+            if weight > 0.0
+        ]
+        if self.method == "quadrature":
+            return self._refined(terms, joint, judged)
+        return np.asarray(sum(term.weight * self._sampled(term) for term in terms))
+
+    def value(self, rows: Array) -> Array:
+        """The estimate from (R, …)."""
+        return np.asarray(rows[0] if self.method == "quadrature" else rows.mean(axis=0))
+
+    def error(self, rows: Array, scale: float) -> Array:
+        """Difference to the coarser rule, or the standard error, from (R, …).
+
+        `scale` is the size of what the sums are of, for their rounding.
+        """
+        if self.method == "quadrature":
+            rounding = _ROUNDING * np.finfo(np.float64).eps
+            return np.asarray(np.abs(rows[0] - rows[1]) + rounding * (np.abs(rows[0]) + scale))
+        return np.asarray(rows.std(axis=0, ddof=1) / math.sqrt(len(rows)))
+
+    def _refined(self, terms: list[_Term], joint: bool, judged: slice) -> Array:
+        """Doubles the nodes of the levels whose changes are above their share of what is allowed.
+
+        The allowance is a share of the largest entry of the sum over the levels.
+        """
+        dim = terms[0].level.generator.dim
+        most, inner = _MOST_JOINT_NODES[dim] if joint else (_MOST_NODES[dim], None)
+        tolerance = max(_JOINT_TOLERANCE, self.tolerance) if joint else self.tolerance
+        floor = _ROUNDING * np.finfo(np.float64).eps * dim
+        first = _FIRST_NODES if self.nodes is None else self.nodes
+        counts = [first] * len(terms)
+        pairs = [np.stack([t.on(n, inner) for n in (first, _coarser(first))]) for t in terms]
+        while True:
+            total = np.asarray(sum(pairs))
+            allowed = (tolerance * np.abs(total[0, judged]).max() + floor) / len(terms)
+            rough = [
+                i
+                for i, pair in enumerate(pairs)
+                if counts[i] < most and not np.abs(pair[0] - pair[1])[judged].max() <= allowed
+            ]
+            if self.nodes is not None or not rough:
+                return total
+            for i in rough:
+                counts[i] = 2 * counts[i] - 1
+                pairs[i] = np.stack([terms[i].on(counts[i], inner), pairs[i][0]])
+
+    def _sampled(self, term: _Term) -> Array:
+        """One row for each replicate."""
+        found: Any = 0.0
+        for c, share in enumerate(term.level.generator.weights):
+            groups = max(1, math.ceil(share * self.samples / (len(_SIGNS) * _REPLICATES)))
+            stream = np.random.SeedSequence(self.seed, spawn_key=(self.draw, term.place, c))
+            rows = [term.integrand(points) for points in term.level.samples(c, groups, stream)]
+            found = found + share * np.concatenate(rows)
+        return np.asarray(found)
+
+
+def rule_parameters(method: object, nodes: object, samples: object, seed: object, dim: int) -> Rule:
+    """Checks them; "auto" is quadrature in one and two dimensions."""
+    chosen = name_parameter(method, METHODS, "method")
+    if chosen == "auto":
+        chosen = "quadrature" if dim <= _MOST_DIMENSIONS else "monte-carlo"
+    if chosen == "quadrature" and dim > _MOST_DIMENSIONS:
+        raise _core.InvalidArgument(
+            f"method='quadrature' is for at most {_MOST_DIMENSIONS} dimensions, got {dim}; "
+            "use 'monte-carlo'"
+        )
+    count = None
+    if nodes is not None:
+        if chosen != "quadrature":
+            raise _core.InvalidArgument(f"nodes is for method='quadrature', got nodes={nodes!r}")
+        count = count_parameter(nodes, "nodes", _FIRST_NODES) | 1
+    number = integer_parameter(seed, "seed")
+    if number < 0:
+        raise _core.InvalidArgument(f"seed must be at least 0, got {number}")
+    least = len(_SIGNS) * _REPLICATES
+    drawn = count_parameter(samples, "samples", least)
+    return Rule(chosen, count, drawn, number, _TOLERANCES.get(dim, 0.0))
+
+
+def _coarser(nodes: int) -> int:
+    """Every second node of an odd number of them."""
+    return (nodes + 1) // 2 | 1
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The joint law of (z, ε, x_t), component by component.
+
+    With Σ = α²FFᵀ + σ²I = LLᵀ, N = α²FᵀF + σ²I and CCᵀ = N⁻¹, ::
+
+        z = αFᵀL⁻ᵀ ξ + σC η,    ε = σL⁻ᵀ ξ − αFC η,    (ξ, η) ~ N(0, I)
+
+    turns the 2d coordinates (z, ε) so that x_t = αμ + Lξ does not depend on η.
+    """
+
+    generator: Generator
+    alpha: float
+    sigma: float
+
+    def nodes(self, outer: int, inner: int | None) -> Iterator[Points]:
+        """Blocks of a tensor rule for (ξ, η); a group is a component.
+
+        Trapezoidal in ξ: for the analytic functions here its error falls geometrically with the
+        number of nodes. In η two Gauss–Hermite nodes on each axis, exact for polynomials of degree
+        3, or `inner` trapezoidal ones.
+        """
+        made = self.generator
+        xi, weight = _trapezoidal(made.dim, outer)
+        eta, share = _two_points(made.dim) if inner is None else _trapezoidal(made.dim, inner)
+        F, identity = made.factors, np.eye(made.dim)
+        L = np.linalg.cholesky(self.alpha**2 * made.covariances + self.sigma**2 * identity)
+        whitening = np.linalg.inv(L)
+        N = self.alpha**2 * F.swapaxes(1, 2) @ F + self.sigma**2 * identity
+        Ct = np.linalg.inv(np.linalg.cholesky(N))
+        left_z = (self.sigma * eta @ Ct)[:, np.newaxis]
+        left_noise = (self.alpha * eta @ Ct @ F.swapaxes(1, 2))[:, np.newaxis]
+        size = self._block(len(eta))
+        for i in range(0, len(xi), size):
+            block = xi[i : i + size]
+            white = block @ whitening
+            z = (self.alpha * white @ F)[:, :, np.newaxis] + left_z
+            noise = (self.sigma * white)[:, :, np.newaxis] - left_noise
+            x = self.alpha * made.means[:, np.newaxis] + block @ L.swapaxes(1, 2)
+            each = np.broadcast_to(weight[i : i + size], x.shape[:2])
+            yield Points(
+                made,
+                np.arange(made.components),
+                x.reshape(-1, made.dim),
+                z.reshape(-1, len(eta), made.dim),
+                noise.reshape(-1, len(eta), made.dim),
+                share,
+                each,
+            )
+
+    def samples(self, c: int, groups: int, stream: np.random.SeedSequence) -> Iterator[Points]:
+        """Blocks of replicates of a component, with `groups` times four antithetic samples each."""
+        random, made = np.random.default_rng(stream), self.generator
+        each = groups * len(_SIGNS)
+        size = max(1, self._block(1) // each)
+        for i in range(0, _REPLICATES, size):
+            count = min(size, _REPLICATES - i)
+            drawn = random.standard_normal((count * groups, 1, 2, made.dim))
+            signed = (_SIGNS[:, :, np.newaxis] * drawn).reshape(-1, 1, 2, made.dim)
+            z, noise = signed[:, :, 0], signed[:, :, 1]
+            x = self.alpha * (made.means[c] + z @ made.factors[c].T) + self.sigma * noise
+            probability = np.full((count, each), 1.0 / each)
+            yield Points(made, np.full(count, c), x[:, 0], z, noise, np.ones(1), probability)
+
+    def _block(self, inner: int) -> int:
+        """Nodes at a time for every component, or samples of one."""
+        dim, count = self.generator.dim, self.generator.components
+        return max(16, _BLOCK // (count * dim * max(inner, count * (1 + dim))))
+
+
+class _Term(NamedTuple):
+    """A level of a sum over the schedule."""
+
+    place: int
+    weight: float
+    level: _Level
+    integrand: Integrand
+
+    def on(self, nodes: int, inner: int | None) -> Array:
+        """ω Σ_c π_c E[integrand] by quadrature, (V,)."""
+        shares = self.weight * self.level.generator.weights
+        found: Any = 0.0
+        for points in self.level.nodes(nodes, None if inner is None else min(inner, nodes)):
+            found = found + shares @ self.integrand(points)
+        return np.asarray(found)
+
+
+@lru_cache(maxsize=64)
+def _trapezoidal(dim: int, count: int) -> tuple[Array, Array]:
+    """Nodes (n, dim) and weights for N(0, I), without those in the corners of the square."""
+    axis = np.linspace(-_RADIUS, _RADIUS, count)
+    mass = np.exp(-0.5 * axis**2) * ((axis[1] - axis[0]) / math.sqrt(2.0 * math.pi))
+    nodes = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+    weight = np.prod(np.meshgrid(*[mass] * dim, indexing="ij"), axis=0).ravel()
+    inside = np.square(nodes).sum(axis=1) <= _RADIUS**2 * (1.0 + np.finfo(np.float64).eps)
+    return read_only(nodes[inside]), read_only(weight[inside])
+
+
+@lru_cache(maxsize=4)
+def _two_points(dim: int) -> tuple[Array, Array]:
+    """Gauss–Hermite with nodes ±1 on each axis."""
+    nodes = np.array(list(product((-1.0, 1.0), repeat=dim)))
+    return read_only(nodes), read_only(np.full(len(nodes), 0.5**dim))
