@@ -154,7 +154,7 @@ TEST_CASE("masked keys have no weight, and queries without keys are refused or 0
     const auto out = problem.run(tiled, {1.0, mask, Empty::zero});
     for (std::size_t j = 0; j < 15; ++j) CHECK(out[j] == 0.0);
     CHECK_THROWS_WITH(problem.run(tiled, {1.0, mask, Empty::error}),
-                      "no key is left for query [0] (empty='zero' gives 0 there)");
+                      "no weight is left for query [0] (empty='zero' gives 0 there)");
     letters[0] = 1;
     CHECK(problem.error(problem.run(tiled, {1.0, mask, Empty::error}), mask) <
           tolerance<double>(4, 1.0));

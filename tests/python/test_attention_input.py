@@ -489,3 +489,31 @@ def test_ctrl_c_ends_a_long_call(call):
     """
     printed = printed_by_a_stopped_call(setup, call, delay=0.1, patience=2.0)
     assert printed == "stopped True\n"
+
+
+def test_logits_that_overflow_downwards_are_no_masks():
+    for route in rv.attention.ROUTES:
+        refused(lambda route=route: attend(q=[[1.0], [1e200]], k=[[1.0], [-1e200]],
+                                           v=[[1.0], [2.0]], route=route),
+                "overflows at query [1]", error=rv.InvalidArgument)  # fmt: skip
+
+
+def test_recurrences_whose_sums_overflow_are_refused():
+    m, ones, huge = rv.attention.linear, np.ones((4, 2)), np.full((4, 2), 1e200)
+    calls = (
+        lambda form: m.linear_attention(huge, huge, ones, form=form),
+        lambda form: m.linear_attention(huge, huge, ones, normalize=True, form=form),
+        lambda form: m.mamba(huge, huge, -np.ones((2, 2)), ones, ones, form=form),
+        lambda form: m.mamba2(huge, huge[:, 0], -1.0, ones, ones, form=form),
+        lambda form: m.lru(huge, [0.5], [[1e200, 1e200]], [[1.0]], form=form),
+        lambda form: m.retnet_vjp(huge, ones, ones, 0.5, huge, form=form),
+    )
+    for call in calls:
+        for form in m.FORMS:
+            refused(lambda call=call, form=form: call(form), "finite", error=rv.InvalidArgument)
+
+
+def test_squares_of_small_logits_are_weights():
+    found = attend(q=[[1.0], [1.0]], k=[[1e-200], [2e-200]], v=[[1.0], [2.0]],
+                   map=rv.probmap.normalize, route="streaming")  # fmt: skip
+    assert_within(found[1], [1.8], 4 * EPS)

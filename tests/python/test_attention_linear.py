@@ -643,3 +643,16 @@ def test_no_form_but_the_parallel_keeps_a_state_a_step():
     assert recurrent < 2 * outputs + 2**23, recurrent
     assert chunked < 4 * outputs + 2**23, chunked
     assert adjoint < 2 * inputs + 2**24, adjoint
+
+
+@forms
+def test_rwkv_of_keys_whose_spacing_is_the_decay(form):
+    """m − w rounds one way forwards and the other way backwards; no weight exceeds 1 for that."""
+    k0 = 2.0**60
+    gap = np.spacing(k0)
+    k = np.full((4, 1), -1e18)
+    k[0] = k0 + gap
+    v, g = np.arange(1.0, 5.0)[:, None], np.ones((4, 1))
+    found = linear("rwkv_vjp")([gap / 2], [0.0], k, v, g, form=form).v
+    assert 0.0 < found[0, 0] <= 4.0
+    assert_within(found[1:, 0], np.zeros(3), EPS)

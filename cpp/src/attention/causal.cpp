@@ -22,6 +22,10 @@ constexpr Index tiles(Index length, Index tile) { return (length + tile - 1) / t
 template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
+/// A logit, or a sum of weights, that is known no more.
+template <class T>
+constexpr T kLost = std::numeric_limits<T>::quiet_NaN();
+
 /// The first query, in the order of memory, that something is wrong with.
 class First {
  public:
@@ -67,7 +71,7 @@ class Census {
             "]; scale q or k down");
     require(!values_.any(), "the sum of v overflows at query [", name(values_.place(), batch),
             "]; scale v down");
-    require(!empties_.any(), "no key is left for query [", name(empties_.place(), batch),
+    require(!empties_.any(), "no weight is left for query [", name(empties_.place(), batch),
             "] (empty='zero' gives 0 there)");
   }
 
@@ -166,13 +170,7 @@ class QueryTile {
     multiply<false, T>({query_.data(), depth_}, keys, rows_, depth_, kKeys, weight);
     for (Index r = 0; r < rows_; ++r) {
       const Index seen = std::clamp<Index>(allowed(r), 0, kKeys);
-      std::fill(weight.row(r) + seen, weight.row(r) + kKeys, kNothing<T>);
-      if (mask != nullptr) {
-        for (Index j = 0; j < seen; ++j) {
-          if (!mask[j]) weight.row(r)[j] = kNothing<T>;
-        }
-      }
-      update(r, weight.row(r));
+      update(r, weight.row(r), hide(weight.row(r), seen, mask));
     }
     multiply<true, T>({weight.data, kKeys}, values, rows_, kKeys, columns_,
                       {numerator_.data(), columns_});
@@ -182,8 +180,20 @@ class QueryTile {
   const T* numerator(Index r) const { return numerator_.row(r).data(); }
 
  private:
+  /// Takes away what a row may not see. Returns whether one that it sees has overflown to −∞, which
+  /// would look as if it had been taken away.
+  static bool hide(T* logit, Index seen, const bool* mask) {
+    bool lost = false;
+    for (Index j = 0; j < seen; ++j) lost |= logit[j] == kNothing<T> && (!mask || mask[j]);
+    for (Index j = 0; mask != nullptr && j < seen; ++j) {
+      if (!mask[j]) logit[j] = kNothing<T>;
+    }
+    std::fill(logit + seen, logit + kKeys, kNothing<T>);
+    return lost;
+  }
+
   /// Logits of a row into weights relative to the largest one so far.
-  void update(Index r, T* weight) {
+  void update(Index r, T* weight, bool lost) {
     Lanes<T>* lanes = lanes_at(weight);
     Lanes<T> top = lanes[0];
     for (Index c = 1; c < kKeys / kLanes<T>; ++c) top = top < lanes[c] ? lanes[c] : top;
@@ -196,7 +206,7 @@ class QueryTile {
     Lanes<T> sum = lanes[0];
     for (Index c = 1; c < kKeys / kLanes<T>; ++c) sum += lanes[c];
     largest_(r) = step.largest;
-    denominator_(r) = step.keep * denominator_(r) + sum_of<T>(sum);
+    denominator_(r) = lost ? kLost<T> : step.keep * denominator_(r) + sum_of<T>(sum);
     if (step.keep != T(1)) numerator_.row(r) *= step.keep;
   }
 
@@ -274,6 +284,7 @@ void recompute(const Sequences<T>& query, const Sequences<T>& key, const Sequenc
       if (mask != nullptr && !mask[i]) continue;
       T logit = 0;
       for (Index c = 0; c < query.width; ++c) logit += (scale * q[c]) * k[c];
+      if (logit == kNothing<T>) logit = kLost<T>;  // overflown, not masked
       const auto step = math::key_step(largest, logit, std::numeric_limits<T>::lowest());
       largest = step.largest;
       denominator = step.keep * denominator + step.add;

@@ -346,7 +346,7 @@ class ChunkGradient {
           B_bar[i] += w * (dt * mean * u);
           u_bar[l] += w * (dt * mean * B[n]);
           dt_bar[l] += z_bar * A[i] + f_bar * a;
-          A_bar[i] += z_bar * dt + f_bar * (dt * dt * slope);
+          A_bar[i] += z_bar * dt + f_bar * (dt * (dt * slope));
         }
       }
     }

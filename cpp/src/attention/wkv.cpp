@@ -260,14 +260,15 @@ class ChunkBack {
         const Pair<T> past(past_.row(t - first).data());
 #pragma omp simd
         for (Index l = 0; l < kWidth<T>; ++l) {
+          // Exponents that are at most 0 but for rounding, which goes other ways forwards.
           const auto e = math::relative_weights(past.m[l], u[l] + k[i][l]);
           const T d = e.first * past.q[l] + e.second;
           const T y = (e.first * past.p[l] + e.second * v[i][l]) / d;
           const T share = g[i][l] / d;
           visit(i, l,
                 Terms{past.p[l], past.q[l], carry.p[l], carry.q[l], y, v[i][l], e.second * share,
-                      math::exp_nonpositive(k[i][l] + carry.m[l]),
-                      math::exp_nonpositive((past.m[l] - w[l]) + carry.m[l])});
+                      math::exp_nonpositive(std::min(T(0), k[i][l] + carry.m[l])),
+                      math::exp_nonpositive(std::min(T(0), (past.m[l] - w[l]) + carry.m[l]))});
           carry.add(-w[l], l, share, -(y * share), -e.largest);
         }
       }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def causal(
     kept = None if mask is None else _mask(mask, a.sizes["L"])
     batch = a.batch if kept is None else _with_mask(a.batch, kept)
     shape = (*batch, a.sizes["L"], a.sizes["e"])
-    weights = _Weights.of(softmax() if map is None else resolve(map, {}), factor)
+    weights = _Weights.of(softmax() if map is None else resolve(map, {}), factor, a.dtype)
     result = (
         np.empty(shape, a.dtype) if out is None else _core.checked_out(out, list(shape), a.dtype)
     )
@@ -208,7 +208,7 @@ class _Weights:
     why_not: str | None
 
     @classmethod
-    def of(cls, map: Map, scale: float) -> _Weights:
+    def of(cls, map: Map, scale: float, dtype: np.dtype[Any]) -> _Weights:
         why_not = _why_not(map)
         if why_not is not None:
             return cls(map, scale, None, why_not)
@@ -218,7 +218,12 @@ class _Weights:
         tau = float(temperature.reshape(()))
         if not 0.0 < tau < np.inf:
             raise _core.InvalidArgument(f"temperature must be positive and finite, got {tau:g}")
-        return cls(map.bind(temperature=1.0), scale / tau, _function(map), None)
+        scale /= tau
+        if not abs(scale) <= np.finfo(dtype).max:
+            raise _core.InvalidArgument(
+                f"scale/temperature must be finite in {dtype}, got {scale:g}"
+            )
+        return cls(map.bind(temperature=1.0), scale, _function(map), None)
 
     def require_streaming(self, route: str) -> None:
         if self.why_not is not None:
@@ -245,18 +250,30 @@ def _why_not(map: Map) -> str | None:
 
 @dataclass(frozen=True)
 class _Function:
-    """f of f(x_i)/Σf(x_j), relative to a scale r ≥ 1 that keeps sums of it in range.
+    """f of f(x_i)/Σf(x_j), relative to a scale r that keeps sums of it in range.
 
     Attributes
     ----------
     degree : int
         n: f grows like x^n.
     scaled : callable
-        (x, r) ↦ f(x)/r^n.
+        (x, r) ↦ f(x)/r^n for r ≥ max|x|.
+    least : float
+        The least r: 0 where f(x) is x^n or its positive part, else 1.
     """
 
     degree: int
     scaled: Callable[[Array, Array], Array]
+    least: float = 1.0
+
+    def scale(self, logits: Array) -> Array:
+        """The least r of every row."""
+        r: Array = np.abs(logits).max(axis=1, keepdims=True, initial=self.least)
+        return r
+
+    def __call__(self, logits: Array, r: Array) -> Array:
+        """f(x)/r^n; 0 for x = r = 0."""
+        return self.scaled(logits, np.where(r == 0, 1, r).astype(r.dtype))
 
 
 def _function(map: Map) -> _Function | None:
@@ -284,8 +301,8 @@ def _sigmoid(x: Array, _: Array) -> Array:
 
 
 _FUNCTIONS: dict[str, _Function] = {
-    "square": _Function(2, lambda x, r: np.square(x / r)),
-    "relu": _Function(1, lambda x, r: np.maximum(x / r, 0)),
+    "square": _Function(2, lambda x, r: np.square(x / r), least=0.0),
+    "relu": _Function(1, lambda x, r: np.maximum(x / r, 0), least=0.0),
     "sigmoid": _Function(0, _sigmoid),
     "softplus": _Function(1, lambda x, r: np.logaddexp(0, x) / r),
 }
@@ -345,7 +362,7 @@ class _Row:
     def refuse_empty(self, none: Array, queries: slice, empty: str) -> None:
         """InvalidArgument where a query has no weight and the caller wants none to."""
         if empty == "error":
-            message = "no key is left for query {} (empty='zero' gives 0 there)"
+            message = "no weight is left for query {} (empty='zero' gives 0 there)"
             self._refuse(none, queries, message)
 
     def refuse_overflow(self, bad: Array, queries: slice) -> None:
@@ -393,8 +410,8 @@ def _probabilities(weights: _Weights, logits: Array, seen: Array, length: int) -
     none = ~seen.any(axis=1)
     if weights.function is not None:  # f may vanish where logits are finite
         inside = np.where(seen, logits, 0)
-        largest = np.maximum(np.abs(inside), 1)
-        none |= ~weights.function.scaled(inside, largest).any(axis=1, where=seen)
+        f = weights.function
+        none |= ~f(inside, f.scale(inside)).any(axis=1, where=seen)
     p[none] = 0
     return p
 
@@ -413,14 +430,14 @@ def _elementwise(
             queries = slice(first, min(first + _TILE, len(row.q)))
             numerator = np.zeros_like(row.out[queries])
             denominator = np.zeros((len(numerator), 1), numerator.dtype)
-            scale = np.ones_like(denominator)
+            scale = np.full_like(denominator, f.least)
             for at in range(0, queries.stop, step):
                 keys = slice(at, min(at + step, queries.stop))
                 logits, seen = row.logits(queries, keys)
                 inside = np.where(seen, logits, 0)
-                before, scale = scale, np.maximum(scale, np.abs(inside).max(1, keepdims=True))
-                keep = (before / scale) ** f.degree
-                added = np.where(seen, f.scaled(inside, scale), 0)
+                before, scale = scale, np.maximum(scale, f.scale(inside))
+                keep = (before / np.where(scale == 0, 1, scale)) ** f.degree
+                added = np.where(seen, f(inside, scale), 0)
                 with np.errstate(over="ignore", invalid="ignore"):
                     numerator = keep * numerator + added @ row.v[keys]
                 denominator = keep * denominator + added.sum(axis=1, keepdims=True)

@@ -172,6 +172,8 @@ def _attention_vjp(q: Array, k: Array, v: Array, *, g: Array) -> _AttentionGradi
     """
     length, scale = q.shape[-2], 1.0 / math.sqrt(q.shape[-1])
     by_q, by_k, by_v = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    if g.size == 0:
+        return _AttentionGradients(by_q, by_k, by_v)
     rows = np.flatnonzero(g.any(axis=-1).reshape(-1, length).any(axis=0))
     size = max(1, _SCORES // (math.prod(q.shape[:-2]) * length))
     for start in range(0, rows.size, size):

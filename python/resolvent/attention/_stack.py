@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -78,9 +79,7 @@ class Stack:
         self.heads = heads_parameter(heads, d)
         self.d = count_parameter(d, "d")
         self.vocabulary = count_parameter(vocabulary, "vocabulary")
-        if dtype not in (np.float32, np.float64, "float32", "float64"):
-            raise _core.DtypeError(f"dtype must be float32 or float64, got {dtype!r}")
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.dtype = _real_dtype(dtype)
         random = np.random.default_rng(count_parameter(seed, "seed", 0))
         shape = (self.layers, self.d, self.d)
         drawn = {"embedding": random.normal(size=(self.vocabulary, self.d))} | {
@@ -91,7 +90,7 @@ class Stack:
         self._take({name: w.astype(self.dtype) for name, w in drawn.items()})
 
     def _take(self, weights: dict[str, Array]) -> None:
-        self.weights = {name: read_only(w) for name, w in weights.items()}
+        self.weights = MappingProxyType({name: read_only(w) for name, w in weights.items()})
         single = self.dtype == np.float32
         made = _core.attention.StackWeights32 if single else _core.attention.StackWeights64
         matrices = {name: w for name, w in self.weights.items() if name != "readout"}
@@ -104,7 +103,7 @@ class Stack:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.layers, self.heads, self.d, self.weights)
+        return _restored, (self.layers, self.heads, self.d, dict(self.weights))
 
     def forward(self, tokens: ArrayLike, route: Route = "streaming") -> Array:
         """The last layer at every position.
@@ -225,6 +224,18 @@ class Stack:
                 f"{name} must be in [0, {self.vocabulary - 1}], got {name}[{at}] = {array[at]}"
             )
         return array.astype(np.int64)
+
+
+def _real_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """float32 or float64, in the machine's order of bytes."""
+    message = f"dtype must be float32 or float64, got {dtype!r}"
+    try:
+        kind: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise _core.DtypeError(message) from None
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise _core.DtypeError(message)
+    return kind
 
 
 def _restored(layers: int, heads: int, d: int, weights: dict[str, Array]) -> Stack:

@@ -61,7 +61,7 @@ void outer_recurrent(const OuterInputs<T>& in, T* state, T* out);
 /// The same in chunks of `chunk` steps, parallel inside (masked products (Q Kᵀ ∘ decays) V),
 /// recurrent between: 4 N D + chunk (N + D) operations a step. One chunk of all steps is the
 /// parallel form, quadratic in L. Products of decays below the smallest normal number are 0. At
-/// most 128 states are kept besides tiles of some 100 KB a thread.
+/// most 192 states are kept besides tiles of some 100 KB a thread.
 template <class T>
 void outer_chunked(const OuterInputs<T>& in, Index chunk, T* state, T* out);
 

@@ -28,6 +28,7 @@ __all__ = [
     "chunk_parameter",
     "form_parameter",
     "gather",
+    "overflows_later",
     "own_rows",
     "require_range",
 ]
@@ -64,6 +65,10 @@ def all_rows(array: Array, trailing: int, batch: tuple[int, ...]) -> Array:
     tail = array.shape[array.ndim - trailing :]
     full = np.broadcast_to(array, batch + tail).reshape(math.prod(batch), *tail)
     return np.ascontiguousarray(full)
+
+
+#: For functions whose results are checked as a whole, so that NumPy need not warn of each part.
+overflows_later = np.errstate(over="ignore", invalid="ignore")
 
 
 def _label(axes: str) -> str:
@@ -133,16 +138,20 @@ class Arguments:
         return np.asarray(array, dtype=self.dtype).reshape(self.heads, *tail)
 
     def shaped(self, rows: Array) -> Array:
-        """Rows (H, ...) of a result as an array (*batch, ...)."""
-        return rows.reshape(self.batch + rows.shape[1:])
+        """Rows (H, ...) of a result as an array (*batch, ...), refused where sums overflowed."""
+        full: Array = rows.reshape(self.batch + rows.shape[1:])
+        _core.require_finite(full, "result", "; its sums overflow, scale the inputs down")
+        return full
 
     def gradient(self, name: str, rows: Array) -> Array:
         """A gradient by rows (H, ...) as that by the argument: added up over broadcast axes.
 
         For a state that was not given, the gradient by the zeros in its place, one for every row.
         """
+        if name != "initial":  # that by an empty start may truly be infinite (rwkv)
+            _core.require_finite(rows, name, " in its gradient; the sums overflow, scale g down")
         if name not in self.arrays:
-            return self.shaped(rows)
+            return rows.reshape(self.batch + rows.shape[1:])
         return summed_to(rows, self.batch, self.arrays[name].shape).astype(rows.dtype, copy=False)
 
 

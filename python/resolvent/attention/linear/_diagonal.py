@@ -16,6 +16,7 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
+    overflows_later,
     require_range,
 )
 from resolvent.discretize import discretize, phi_scalar
@@ -267,6 +268,7 @@ class _Lru(_Layer):
         return self.narrow(by_eigenvalues), self.narrow(self.gamma[:, np.newaxis] * parts.B)
 
 
+@overflows_later
 def lru(
     u: ArrayLike,
     eigenvalues: ArrayLike,
@@ -350,6 +352,7 @@ class LruGradient(NamedTuple):
     initial: Array
 
 
+@overflows_later
 def lru_vjp(
     u: ArrayLike,
     eigenvalues: ArrayLike,
@@ -480,6 +483,7 @@ class _S5(_Layer):
         )
 
 
+@overflows_later
 def s5(
     u: ArrayLike,
     eigenvalues: ArrayLike,
@@ -556,6 +560,7 @@ class S5Gradient(NamedTuple):
     initial: Array
 
 
+@overflows_later
 def s5_vjp(
     u: ArrayLike,
     eigenvalues: ArrayLike,

@@ -15,6 +15,7 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
+    overflows_later,
     require_range,
 )
 from resolvent.attention.linear._diagonal import (
@@ -116,7 +117,7 @@ class _Parallel:
         by_weight = by_input * (self.B * self.u)
         by_A = by_z * self.dt
         if m.zoh:
-            by_A += by_weight * (self.dt**2 * phi1_slope(self.z).astype(self.z.dtype))
+            by_A += by_weight * (self.dt * (self.dt * phi1_slope(self.z).astype(self.z.dtype)))
             by_weight *= self.decay
         by_dt = by_z * m.A[..., np.newaxis] + by_weight
         by_drive = by_input * self.weight
@@ -131,6 +132,7 @@ class _Parallel:
         )
 
 
+@overflows_later
 def mamba(
     u: ArrayLike,
     dt: ArrayLike,
@@ -220,6 +222,7 @@ class MambaGradient(NamedTuple):
     initial: Array
 
 
+@overflows_later
 def mamba_vjp(
     u: ArrayLike,
     dt: ArrayLike,
