@@ -51,6 +51,16 @@ def main() -> None:
     problem = rv.lora.Problem(x, np.arange(300) % 17, [W])
     digest.update(problem.gradients().weights[0].tobytes())
 
+    for kind in (np.float32, np.float64):
+        q, k, v = rng.standard_normal((3, 2, 200, 20)).astype(kind)
+        steps, linear = np.abs(v), rv.attention.linear
+        digest.update(rv.attention.causal(q, k, v).tobytes())
+        digest.update(linear.retnet(q, k, v, 0.9).tobytes())
+        digest.update(linear.mamba(v, steps, -np.ones((20, 8)), q[..., :8], k[..., :8]).tobytes())
+        digest.update(linear.rwkv(np.ones(20), np.zeros(20), k, v).tobytes())
+        mixture = rv.distill.GaussianMixture([0.5, 0.5], [[0.0, 0.0], [1.0, 2.0]], [np.eye(2)] * 2)
+        digest.update(mixture.score(q[..., :2]).tobytes())
+
     # The exact rule needs no time stepping's error bars: it is the best approximation itself.
     system = rv.hippo.system("legs", order)
     best = rv.hippo.optimal(u, system)

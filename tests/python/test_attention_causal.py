@@ -515,3 +515,13 @@ def test_ctrl_c_ends_a_long_call(route):
     call = f"rv.attention.causal(q, q, q, route={route!r}, scale=0.1)"
     printed = printed_by_a_stopped_call(setup, call, delay=0.1, patience=2.0)
     assert printed == "stopped True\n"
+
+
+@routes
+@pytest.mark.parametrize("f", ["sigmoid", "softplus"])
+@pytest.mark.parametrize("logit", [-700.0, -745.0, -1e5])
+def test_functions_that_underflow_where_the_weights_do_not(route, f, logit):
+    """f(x) is e^x to rounding there: the weights of x and x − 1 are in the ratio e : 1."""
+    k, v = np.array([logit, logit - 1])[:, None], np.array([1.0, 2.0])[:, None]
+    found = causal(np.ones((2, 1)), k, v, route=route, map=rv.probmap.normalize(f=f))
+    assert_within(found[1], [1 + 1 / (1 + np.e)], MAP * EPS * 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -11,7 +10,7 @@ import numpy as np
 
 from resolvent import _core
 from resolvent._arrays import Array, ArrayLike, as_real, name_parameter, real_parameter
-from resolvent.attention.linear._common import Arguments, gather
+from resolvent.attention.linear._common import Arguments, gather, own_rows
 from resolvent.probmap import Map, softmax
 from resolvent.probmap._map import MapLike, resolve
 
@@ -63,8 +62,9 @@ def causal(
         s. 1 is the plain formula; most code takes 1/√d.
     map : map of :mod:`resolvent.probmap`, optional
         With its parameters, as ``rv.probmap.entmax(alpha=1.5)``; softmax unless given. "full" and
-        "cached" take every map. The recurrences take maps of the form f(x_i)/Σf(x_j): softmax,
-        taylor_softmax and normalize (:func:`streams`); others need the whole row.
+        "cached" take every map whose parameters are the same for all rows. The recurrences take
+        maps of the form f(x_i)/Σf(x_j): softmax, taylor_softmax and normalize (:func:`streams`);
+        others need the whole row.
     mask : array_like of bool, shape (..., L), optional
         False for keys that nobody may attend to, such as padding.
     empty : {"error", "zero"}
@@ -77,10 +77,10 @@ def causal(
     ndarray, shape (..., L, e)
         float32 where all inputs are. Operations for every row of the batch: L²(d + e) and L²/2
         exponentials for the recurrences and "cached", twice that for "full". Memory beside inputs
-        and result: "full" L² numbers, "cached" L, "streaming" a copy of k and v and some 100 KB a
-        thread, "recompute" nothing. Softmax's relative error in the weights is about
-        eps(d |s|‖q‖‖k‖ + L/64) ("recompute": L). "streaming" and "recompute" with softmax give the
-        same bits for any number of threads.
+        and result: "full" some L² numbers, "cached" some L and a copy of q, "streaming" a copy of k
+        and v and 96(d + e + 64) numbers a thread, "recompute" nothing. Softmax's relative error in
+        the weights is about eps(d |s|‖q‖‖k‖ + L/64) ("recompute": L). "streaming" and "recompute"
+        with softmax give the same bits for any number of threads.
 
     Raises
     ------
@@ -212,14 +212,11 @@ class _Weights:
         why_not = _why_not(map)
         if why_not is not None:
             return cls(map, scale, None, why_not)
-        temperature = as_real(map.setting("temperature"), "temperature")
-        if temperature.size != 1:
-            return cls(map, scale, None, "it has a temperature for every row")
-        tau = float(temperature.reshape(()))
+        tau = float(_temperature(map).reshape(()))
         if not 0.0 < tau < np.inf:
             raise _core.InvalidArgument(f"temperature must be positive and finite, got {tau:g}")
         scale /= tau
-        if not abs(scale) <= np.finfo(dtype).max:
+        if not abs(scale) <= float(np.finfo(dtype).max):
             raise _core.InvalidArgument(
                 f"scale/temperature must be finite in {dtype}, got {scale:g}"
             )
@@ -244,7 +241,13 @@ _WHOLE_ROWS = {
 }
 
 
+def _temperature(map: Map) -> Array:
+    return as_real(map.setting("temperature"), "temperature")
+
+
 def _why_not(map: Map) -> str | None:
+    if map.name not in _WHOLE_ROWS and _temperature(map).size != 1:
+        return "it has a temperature for every row"
     return _WHOLE_ROWS.get(map.name)
 
 
@@ -254,26 +257,39 @@ class _Function:
 
     Attributes
     ----------
-    degree : int
-        n: f grows like x^n.
     scaled : callable
-        (x, r) ↦ f(x)/r^n for r ≥ max|x|.
+        (x, r) ↦ f(x)/c(r).
+    degree : int or None
+        c(r) = r^n with r = max|x| where f grows like x^n; None for c(r) = e^r with
+        r = min(max x, 0) where f falls like e^x.
     least : float
-        The least r: 0 where f(x) is x^n or its positive part, else 1.
+        The least r: 1 where f(0) is not 0, so that r^n is no less than f.
     """
 
-    degree: int
     scaled: Callable[[Array, Array], Array]
-    least: float = 1.0
+    degree: int | None
+    least: float
 
-    def scale(self, logits: Array) -> Array:
+    def scale(self, logits: Array, seen: Array) -> Array:
         """The least r of every row."""
-        r: Array = np.abs(logits).max(axis=1, keepdims=True, initial=self.least)
-        return r
+        size = logits if self.degree is None else np.abs(logits)
+        r: Array = size.max(axis=1, keepdims=True, initial=self.least, where=seen)
+        return np.minimum(r, 0) if self.degree is None else r
 
-    def __call__(self, logits: Array, r: Array) -> Array:
-        """f(x)/r^n; 0 for x = r = 0."""
-        return self.scaled(logits, np.where(r == 0, 1, r).astype(r.dtype))
+    def keep(self, before: Array, r: Array) -> Array:
+        """c(before)/c(r)."""
+        if self.degree is None:
+            ratio: Array = np.exp(before - np.where(np.isneginf(r), 0, r))
+        else:
+            ratio = (before / np.where(r == 0, 1, r)) ** self.degree
+        return ratio
+
+    def __call__(self, logits: Array, seen: Array, r: Array) -> Array:
+        """f(x)/c(r), 0 for what is not seen."""
+        nothing = np.isneginf(r) if self.degree is None else r == 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            value: Array = self.scaled(logits, np.where(nothing, 1, r).astype(logits.dtype))
+        return np.where(seen, value, 0)
 
 
 def _function(map: Map) -> _Function | None:
@@ -282,7 +298,7 @@ def _function(map: Map) -> _Function | None:
         return None
     name, order = map.family().function()  # type: ignore[attr-defined]
     if name == "taylor":
-        return _Function(order, lambda x, r: _taylor(x, r, order))
+        return _Function(lambda x, r: _taylor(x, r, order), order, least=1.0)
     return _FUNCTIONS[name]
 
 
@@ -294,17 +310,26 @@ def _taylor(x: Array, r: Array, order: int) -> Array:
     return value
 
 
-def _sigmoid(x: Array, _: Array) -> Array:
+def _sigmoid(x: Array, shift: Array) -> Array:
+    """e^{−shift}/(1 + e^{−x}), shift ≤ 0 and x ≤ shift where it is not 0."""
     t = np.exp(-np.abs(x))
-    value: Array = np.where(x < 0, t, 1) / (1 + t)
+    value: Array = np.where(x < 0, np.exp(np.minimum(x - shift, 0)), 1) / (1 + t)
     return value
 
 
+def _softplus(x: Array, shift: Array) -> Array:
+    """e^{−shift} log(1 + e^x), likewise."""
+    t = np.exp(-np.abs(x))
+    ratio = np.where(t > 0, np.log1p(t) / np.where(t > 0, t, 1), 1)
+    below: Array = np.exp(np.minimum(x - shift, 0)) * ratio
+    return np.where(x < 0, below, x + np.log1p(t))
+
+
 _FUNCTIONS: dict[str, _Function] = {
-    "square": _Function(2, lambda x, r: np.square(x / r), least=0.0),
-    "relu": _Function(1, lambda x, r: np.maximum(x / r, 0), least=0.0),
-    "sigmoid": _Function(0, _sigmoid),
-    "softplus": _Function(1, lambda x, r: np.logaddexp(0, x) / r),
+    "square": _Function(lambda x, r: np.square(x / r), 2, least=0.0),
+    "relu": _Function(lambda x, r: np.maximum(x / r, 0), 1, least=0.0),
+    "sigmoid": _Function(_sigmoid, None, least=-np.inf),
+    "softplus": _Function(_softplus, None, least=-np.inf),
 }
 
 
@@ -316,21 +341,13 @@ def _compiled(
 ) -> None:
     """Softmax by the recurrence."""
     batch = out.shape[:-2]
-    q, k, v = (_own(a.working(name), batch, 2) for name in "qkv")
-    kept = _own(np.zeros(0, np.bool_) if mask is None else mask, batch, 1)
+    q, k, v = (own_rows(a.working(name), 2, batch) for name in "qkv")
+    kept = own_rows(np.zeros(0, np.bool_) if mask is None else mask, 1, batch)
     rows = [own for own, _ in (q, k, v, kept)]
     places = np.stack([place for _, place in (q, k, v, kept)])
     run = _core.attention.streaming if route == "streaming" else _core.attention.recompute
     flat = out.reshape(-1, *out.shape[-2:])
     run(rows[0], rows[1], rows[2], rows[3], places, weights.scale, empty == "error", batch, flat)
-
-
-def _own(array: Array, batch: tuple[int, ...], trailing: int) -> tuple[Array, Array]:
-    """The rows that an array has, and for each row of the batch which of them it is."""
-    lead, tail = array.shape[:-trailing], array.shape[-trailing:]
-    rows = np.ascontiguousarray(array).reshape(math.prod(lead), *tail)
-    places = np.arange(math.prod(lead), dtype=np.int64).reshape(lead)
-    return rows, np.broadcast_to(places, batch).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -381,7 +398,8 @@ def _each(a: Arguments, mask: Array | None, weights: _Weights, out: Array) -> It
     q, k, v = (np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in map(a.working, "qkv"))
     kept = None if mask is None else np.broadcast_to(mask, (*batch, mask.shape[-1]))
     for i in np.ndindex(*batch):
-        scaled = q[i] * q.dtype.type(weights.scale)
+        with np.errstate(over="ignore"):  # refused with the logits
+            scaled = q[i] * q.dtype.type(weights.scale)
         yield _Row(i, scaled, k[i], v[i], None if kept is None else kept[i], out[i])
 
 
@@ -409,9 +427,8 @@ def _probabilities(weights: _Weights, logits: Array, seen: Array, length: int) -
     p = weights.map(masked, empty="uniform")[:, :keys]
     none = ~seen.any(axis=1)
     if weights.function is not None:  # f may vanish where logits are finite
-        inside = np.where(seen, logits, 0)
         f = weights.function
-        none |= ~f(inside, f.scale(inside)).any(axis=1, where=seen)
+        none |= ~f(logits, seen, f.scale(logits, seen)).any(axis=1)
     p[none] = 0
     return p
 
@@ -421,7 +438,7 @@ def _elementwise(
 ) -> None:
     """f(x_i)/Σf(x_j) by the recurrence, over tiles of keys or key by key.
 
-    Its state is the largest |logit| so far, numerator and denominator, both relative to its power.
+    Its state is a scale, which the largest logit so far sets, numerator and denominator.
     """
     f = cast(_Function, weights.function)
     step = _TILE if route == "streaming" else 1
@@ -434,10 +451,8 @@ def _elementwise(
             for at in range(0, queries.stop, step):
                 keys = slice(at, min(at + step, queries.stop))
                 logits, seen = row.logits(queries, keys)
-                inside = np.where(seen, logits, 0)
-                before, scale = scale, np.maximum(scale, f.scale(inside))
-                keep = (before / np.where(scale == 0, 1, scale)) ** f.degree
-                added = np.where(seen, f(inside, scale), 0)
+                before, scale = scale, np.maximum(scale, f.scale(logits, seen))
+                keep, added = f.keep(before, scale), f(logits, seen, scale)
                 with np.errstate(over="ignore", invalid="ignore"):
                     numerator = keep * numerator + added @ row.v[keys]
                 denominator = keep * denominator + added.sum(axis=1, keepdims=True)

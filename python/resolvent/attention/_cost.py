@@ -103,10 +103,10 @@ def cost(
     >>> import resolvent as rv
     >>> for route in rv.attention.ROUTES:
     ...     print(f"{route:9} {rv.attention.cost(route, 256, 2)}")
-    full      <Cost: 42,735,872 operations, 1,048,576 bytes at most>
-    cached    <Cost: 25,889,024 operations, 527,872 bytes at most>
-    streaming <Cost: 30,215,680 operations, 524,304 bytes at most>
-    recompute <Cost: 48,498,876,928 operations, 6,176 bytes at most>
+    full      <Cost: 50,761,216 operations, 1,048,576 bytes at most>
+    cached    <Cost: 34,049,536 operations, 527,872 bytes at most>
+    streaming <Cost: 38,424,576 operations, 524,304 bytes at most>
+    recompute <Cost: 48,940,219,008 operations, 6,176 bytes at most>
     """
     route_parameter(route)
     L = count_parameter(length, "length", 0)

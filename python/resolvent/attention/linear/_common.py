@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -28,8 +30,8 @@ __all__ = [
     "chunk_parameter",
     "form_parameter",
     "gather",
-    "overflows_later",
     "own_rows",
+    "refuses_overflow",
     "require_range",
 ]
 
@@ -40,6 +42,10 @@ Form = Literal["recurrent", "parallel", "chunked"]
 
 #: The outputs, or with `return_state` the outputs and the state after the last step.
 Outputs: TypeAlias = Array | tuple[Array, Any]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def form_parameter(form: object) -> str:
@@ -67,8 +73,31 @@ def all_rows(array: Array, trailing: int, batch: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(full)
 
 
-#: For functions whose results are checked as a whole, so that NumPy need not warn of each part.
-overflows_later = np.errstate(over="ignore", invalid="ignore")
+def refuses_overflow(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, with InvalidArgument where sums of its result or its gradients overflow."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = function(*args, **kwargs)
+        gradients = getattr(result, "_fields", None)
+        if gradients is None:
+            outputs = result[0] if isinstance(result, tuple) else result
+            _require_in_range(outputs, "the result overflows at {}; scale the inputs down")
+        for name in gradients or ():
+            # That by an empty start may truly be infinite (rwkv).
+            if name != "initial" and getattr(result, name) is not None:
+                message = f"the gradient by {name} overflows at {{}}; scale g down"
+                _require_in_range(getattr(result, name), message)
+        return result
+
+    return checked
+
+
+def _require_in_range(array: Any, message: str) -> None:
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise _core.InvalidArgument(message.format(np.argwhere(~finite)[0].tolist()))
 
 
 def _label(axes: str) -> str:
@@ -138,20 +167,16 @@ class Arguments:
         return np.asarray(array, dtype=self.dtype).reshape(self.heads, *tail)
 
     def shaped(self, rows: Array) -> Array:
-        """Rows (H, ...) of a result as an array (*batch, ...), refused where sums overflowed."""
-        full: Array = rows.reshape(self.batch + rows.shape[1:])
-        _core.require_finite(full, "result", "; its sums overflow, scale the inputs down")
-        return full
+        """Rows (H, ...) of a result as an array (*batch, ...)."""
+        return rows.reshape(self.batch + rows.shape[1:])
 
     def gradient(self, name: str, rows: Array) -> Array:
         """A gradient by rows (H, ...) as that by the argument: added up over broadcast axes.
 
         For a state that was not given, the gradient by the zeros in its place, one for every row.
         """
-        if name != "initial":  # that by an empty start may truly be infinite (rwkv)
-            _core.require_finite(rows, name, " in its gradient; the sums overflow, scale g down")
         if name not in self.arrays:
-            return rows.reshape(self.batch + rows.shape[1:])
+            return self.shaped(rows)
         return summed_to(rows, self.batch, self.arrays[name].shape).astype(rows.dtype, copy=False)
 
 

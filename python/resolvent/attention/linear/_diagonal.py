@@ -16,7 +16,7 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
-    overflows_later,
+    refuses_overflow,
     require_range,
 )
 from resolvent.discretize import discretize, phi_scalar
@@ -268,7 +268,7 @@ class _Lru(_Layer):
         return self.narrow(by_eigenvalues), self.narrow(self.gamma[:, np.newaxis] * parts.B)
 
 
-@overflows_later
+@refuses_overflow
 def lru(
     u: ArrayLike,
     eigenvalues: ArrayLike,
@@ -352,7 +352,7 @@ class LruGradient(NamedTuple):
     initial: Array
 
 
-@overflows_later
+@refuses_overflow
 def lru_vjp(
     u: ArrayLike,
     eigenvalues: ArrayLike,
@@ -483,7 +483,7 @@ class _S5(_Layer):
         )
 
 
-@overflows_later
+@refuses_overflow
 def s5(
     u: ArrayLike,
     eigenvalues: ArrayLike,
@@ -560,7 +560,7 @@ class S5Gradient(NamedTuple):
     initial: Array
 
 
-@overflows_later
+@refuses_overflow
 def s5_vjp(
     u: ArrayLike,
     eigenvalues: ArrayLike,

@@ -19,8 +19,8 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
-    overflows_later,
     own_rows,
+    refuses_overflow,
     require_range,
 )
 
@@ -181,7 +181,7 @@ class _LinearAttention:
         return rows[..., :-1] / denominator[..., np.newaxis], denominator
 
 
-@overflows_later
+@refuses_overflow
 def linear_attention(
     q: ArrayLike,
     k: ArrayLike,
@@ -267,7 +267,7 @@ class LinearAttentionGradient(NamedTuple):
     initial: Array | tuple[Array, Array]
 
 
-@overflows_later
+@refuses_overflow
 def linear_attention_vjp(
     q: ArrayLike,
     k: ArrayLike,
@@ -354,7 +354,7 @@ def _retention(
     )
 
 
-@overflows_later
+@refuses_overflow
 def retnet(
     q: ArrayLike,
     k: ArrayLike,
@@ -422,7 +422,7 @@ class RetNetGradient(NamedTuple):
     initial: Array
 
 
-@overflows_later
+@refuses_overflow
 def retnet_vjp(
     q: ArrayLike,
     k: ArrayLike,
@@ -511,7 +511,7 @@ class _Mamba2:
         return self.a.all_rows("D").reshape(-1, 1, 1) if "D" in self.a.arrays else None
 
 
-@overflows_later
+@refuses_overflow
 def mamba2(
     x: ArrayLike,
     dt: ArrayLike,
@@ -589,7 +589,7 @@ class Mamba2Gradient(NamedTuple):
     initial: Array
 
 
-@overflows_later
+@refuses_overflow
 def mamba2_vjp(
     x: ArrayLike,
     dt: ArrayLike,

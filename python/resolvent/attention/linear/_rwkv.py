@@ -16,7 +16,7 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
-    overflows_later,
+    refuses_overflow,
     require_range,
 )
 from resolvent.attention.linear._diagonal import outputs, require_no_batch, schedule, start
@@ -195,7 +195,7 @@ class _Parallel:
         return by_w, by_u, by_k, by_v, by_start
 
 
-@overflows_later
+@refuses_overflow
 def rwkv(
     w: ArrayLike,
     u: ArrayLike,
@@ -276,7 +276,7 @@ class RwkvGradient(NamedTuple):
     initial: Array
 
 
-@overflows_later
+@refuses_overflow
 def rwkv_vjp(
     w: ArrayLike,
     u: ArrayLike,

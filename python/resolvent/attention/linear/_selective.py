@@ -15,7 +15,7 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
-    overflows_later,
+    refuses_overflow,
     require_range,
 )
 from resolvent.attention.linear._diagonal import (
@@ -132,7 +132,7 @@ class _Parallel:
         )
 
 
-@overflows_later
+@refuses_overflow
 def mamba(
     u: ArrayLike,
     dt: ArrayLike,
@@ -222,7 +222,7 @@ class MambaGradient(NamedTuple):
     initial: Array
 
 
-@overflows_later
+@refuses_overflow
 def mamba_vjp(
     u: ArrayLike,
     dt: ArrayLike,
