@@ -356,6 +356,12 @@ void differentiate(const Mixture<T>& mixture, const Values& values, Index rows, 
     share_of(mixture, j, block);
     values.template evaluate<D>(mixture, j, block);
     block.y -= block.total;
+    if (block.has_sole) {
+      // Exactly 0 there, also where both have overflowed.
+      for (Index l = 0; l < kLanes<T>; ++l) {
+        if (block.sole[l] == j) block.y.col(l).setZero();
+      }
+    }
     const T* slope = slopes.row(j).data();
     auto* out = vectors(jacobian);
     for (Index entry = 0; entry < rows * dim; ++entry, out += kVectors<T>) {

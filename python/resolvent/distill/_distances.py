@@ -89,7 +89,7 @@ def fisher_divergence(
     Returns
     -------
     float
-        0 where the distributions are the same. Above float64's range of scores it is inf.
+        0 where the distributions are the same.
 
     Raises
     ------
@@ -217,13 +217,49 @@ def kind_of(p: Distribution, q: Distribution) -> str:
 
 def wasserstein2_as(kind: str, p: Distribution, q: Distribution, lines: Array) -> float:
     """W₂ for arguments that were checked; `lines` (S, d) are unit vectors."""
+    unit = _unit(p, q)
+    if unit == 0.0:
+        return 0.0
+    first, second = (_Moved.of(value, p.means[0], unit) for value in (p, q))
     if kind == "closed form":
-        squared = np.square(p.means[0] - q.means[0]).sum()
-        return math.sqrt(squared + _bures(p.covariances[0], q.covariances[0]))
-    if kind == "quantiles":
-        return math.sqrt(_by_quantiles(_projected(p, np.ones(1)), _projected(q, np.ones(1))))
-    each = [_by_quantiles(_projected(p, line), _projected(q, line)) for line in lines]
-    return math.sqrt(sum(each) / len(each))
+        squared = np.square(first.means[0] - second.means[0]).sum()
+        return unit * math.sqrt(squared + _bures(first.covariances[0], second.covariances[0]))
+    each = [
+        _by_quantiles(_projected(first, line), _projected(second, line))
+        for line in (np.ones((1, 1)) if kind == "quantiles" else lines)
+    ]
+    return unit * math.sqrt(sum(each) / len(each))
+
+
+class _Moved(NamedTuple):
+    """A distribution in units in which squares neither overflow nor underflow."""
+
+    weights: Array
+    means: Array
+    covariances: Array
+
+    @classmethod
+    def of(cls, value: Distribution, origin: Array, unit: float) -> _Moved:
+        if isinstance(value, Generator):
+            factors = value.factors / unit
+            covariances = factors @ factors.swapaxes(1, 2)
+        else:
+            covariances = value.covariances / unit / unit
+        return cls(value.weights, (value.means - origin) / unit, covariances)
+
+
+def _unit(p: Distribution, q: Distribution) -> float:
+    """A power of two near the largest distance from the first mean and the largest width; or 0."""
+    widths = [
+        value.factors if isinstance(value, Generator) else np.sqrt(np.abs(value.covariances))
+        for value in (p, q)
+    ]
+    with np.errstate(over="ignore"):
+        apart = [value.means - p.means[0] for value in (p, q)]
+    largest = max(float(np.abs(values).max()) for values in widths + apart)
+    if not math.isfinite(largest):
+        raise _core.InvalidArgument("p and q must have means whose differences are finite")
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest > 0.0 else 0.0
 
 
 def directions(dim: int, slices: int, seed: int) -> Array:
@@ -287,7 +323,7 @@ class _Line(NamedTuple):
         return np.asarray(found)
 
 
-def _projected(p: Distribution, line: Array) -> _Line:
+def _projected(p: _Moved, line: Array) -> _Line:
     """The mixture of ⟨line, x⟩."""
     variances = np.einsum("i,kij,j->k", line, p.covariances, line)
     return _Line(p.weights, p.means @ line, np.sqrt(np.maximum(variances, 0.0)))

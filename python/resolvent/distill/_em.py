@@ -171,7 +171,14 @@ class _Units:
 
     def given(self, found: _Parameters) -> GaussianMixture:
         means = found.means * self.scale + self.center
-        covariances = found.covariances * self.scale * self.scale[:, np.newaxis]
+        with np.errstate(over="ignore"):
+            covariances = found.covariances * self.scale * self.scale[:, np.newaxis]
+        variances = np.diagonal(covariances, axis1=1, axis2=2)
+        if not (np.isfinite(covariances).all() and (variances > 0.0).all()):
+            raise _core.InvalidArgument(
+                "data must have variances in float64's range, got a width of "
+                f"{self.scale.max():.3g}; scale the data"
+            )
         return GaussianMixture(found.weights, means, covariances)
 
 

@@ -1,6 +1,6 @@
 """Expectations over (c, z, ε) at the points x_t = α(μ_c + F_c z) + σε, by quadrature or by samples.
 
-Both hold z and ε separately, so that what is known of E[ε | x_t] comes out and is not put in.
+Both go component by component, so that what is known of E[ε | x_t] comes out and is not put in.
 """
 
 from __future__ import annotations
@@ -34,8 +34,14 @@ _RADIUS = 8.2
 _FIRST_NODES = 33
 _MOST_NODES = {1: 2**14 + 1, 2: 2**8 + 1}
 
-#: Where x_t does not determine the weight: nodes on each axis for x_t and for what is left.
-_MOST_JOINT_NODES = {1: (2**10 + 1, 2**7 + 1), 2: (2**6 + 1, 2**4 + 1)}
+#: Where x_t does not determine the weight: the first and the most nodes on each axis for x_t. Few
+#: do not average over where the kinks are between the nodes.
+_FIRST_JOINT_NODES = {1: 2**8 + 1, 2: 2**5 + 1}
+_MOST_JOINT_NODES = {1: 2**10 + 1, 2: 2**6 + 1}
+
+#: And those for what is left, of the rule and of the coarser one. A kink costs the rule O(h²),
+#: which only another h shows; 13 are the fewest that are enough for the normal law itself.
+_INNER_NODES = {1: (2**8 + 1, 2**7 + 1), 2: (2**4 + 1, 13)}
 
 #: Doubling stops when it changes nothing by more than this, relative to the largest entry, by
 #: dimension. It about squares the error, so that what is left is far smaller; not so for weights
@@ -68,9 +74,11 @@ class Points:
     x : ndarray, shape (n, d)
         x_t.
     z, noise : ndarray, shape (n, m, d)
-        m values of what leads to the same x_t; m = 1 for samples.
+        m values of what leads to the same x_t; m = 1 for samples, and for the means given x_t.
     share : ndarray, shape (m,)
         Probabilities of these, given x_t.
+    coupling : ndarray, shape (R, d, d)
+        E εzᵀ given x_t beyond that of these values.
     probability : ndarray, shape (R, n / R)
         Probabilities of the points in their group.
     """
@@ -81,6 +89,7 @@ class Points:
     z: Array
     noise: Array
     share: Array
+    coupling: Array
     probability: Array
 
     @property
@@ -106,6 +115,7 @@ class Points:
         return np.asarray(a @ b)
 
 
+#: All columns of an integrand.
 _ALL = slice(None)
 
 #: What is averaged: points → (R, V), for the level it was made for.
@@ -146,20 +156,22 @@ class Rule:
     ) -> Array:
         """Σ_t ω_t Σ_c π_c E[integrand], several times over; shape (R, V).
 
-        Quadrature has R = 2 rows, the result and that of the coarser rule. Monte Carlo has one for
+        Quadrature has the result, then those of coarser rules: of x_t, and if `joint` of what it
+        leaves free. Monte Carlo has one for
         each replicate.
 
-        `at` makes the integrand of a level from α and σ. `joint` says that it depends on z and ε by
-        more than x_t and a polynomial of degree 3. Doubling looks at the columns `judged`.
+        `at` makes the integrand of a level from α and σ. `joint` says that at the same x_t it is
+        more than bilinear in z and ε. Doubling looks at the columns `judged`.
         """
         terms = [
             _Term(t, weight, _Level(generator, alpha, sigma), at(alpha, sigma))
             for t, (alpha, sigma, weight) in enumerate(schedule)
             if weight > 0.0
         ]
-        if self.method == "quadrature":
-            return self._refined(terms, joint, judged)
-        return np.asarray(sum(term.weight * self._sampled(term) for term in terms))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.method == "quadrature":
+                return self._refined(terms, joint, judged)
+            return _in_range(sum(term.weight * self._sampled(term) for term in terms))
 
     def value(self, rows: Array) -> Array:
         """The estimate from (R, …)."""
@@ -172,7 +184,8 @@ class Rule:
         """
         if self.method == "quadrature":
             rounding = _ROUNDING * np.finfo(np.float64).eps
-            return np.asarray(np.abs(rows[0] - rows[1]) + rounding * (np.abs(rows[0]) + scale))
+            apart = np.abs(rows[0] - rows[1:]).max(axis=0)
+            return np.asarray(apart + rounding * (np.abs(rows[0]) + scale))
         return np.asarray(rows.std(axis=0, ddof=1) / math.sqrt(len(rows)))
 
     def _refined(self, terms: list[_Term], joint: bool, judged: slice) -> Array:
@@ -181,10 +194,12 @@ class Rule:
         The allowance is a share of the largest entry of the sum over the levels.
         """
         dim = terms[0].level.generator.dim
-        most, inner = _MOST_JOINT_NODES[dim] if joint else (_MOST_NODES[dim], None)
+        most = (_MOST_JOINT_NODES if joint else _MOST_NODES)[dim]
+        inner, fewer = _INNER_NODES[dim] if joint else (None, None)
         tolerance = max(_JOINT_TOLERANCE, self.tolerance) if joint else self.tolerance
         floor = _ROUNDING * np.finfo(np.float64).eps * dim
-        first = _FIRST_NODES if self.nodes is None else self.nodes
+        first = _FIRST_JOINT_NODES[dim] if joint else _FIRST_NODES
+        first = first if self.nodes is None else self.nodes
         counts = [first] * len(terms)
         pairs = [np.stack([t.on(n, inner) for n in (first, _coarser(first))]) for t in terms]
         while True:
@@ -196,10 +211,14 @@ class Rule:
                 if counts[i] < most and not np.abs(pair[0] - pair[1])[judged].max() <= allowed
             ]
             if self.nodes is not None or not rough:
-                return total
+                break
             for i in rough:
                 counts[i] = 2 * counts[i] - 1
                 pairs[i] = np.stack([terms[i].on(counts[i], inner), pairs[i][0]])
+        if joint:
+            coarse = [t.on(n, fewer) for t, n in zip(terms, counts, strict=True)]
+            total = np.stack([*total, np.asarray(sum(coarse))])
+        return total
 
     def _sampled(self, term: _Term) -> Array:
         """One row for each replicate."""
@@ -259,17 +278,21 @@ class _Level:
         """Blocks of a tensor rule for (ξ, η); a group is a component.
 
         Trapezoidal in ξ: for the analytic functions here its error falls geometrically with the
-        number of nodes. In η two Gauss–Hermite nodes on each axis, exact for polynomials of degree
-        3, or `inner` trapezoidal ones.
+        number of nodes. In η `inner` trapezoidal ones, or for None its first two moments, which are
+        all that an integrand needs whose weight is a function of x_t.
         """
-        made = self.generator
-        xi, weight = _trapezoidal(made.dim, outer)
-        eta, share = _two_points(made.dim) if inner is None else _trapezoidal(made.dim, inner)
-        F, identity = made.factors, np.eye(made.dim)
+        made, d = self.generator, self.generator.dim
+        xi, weight = _trapezoidal(d, outer)
+        F, identity = made.factors, np.eye(d)
         L = np.linalg.cholesky(self.alpha**2 * made.covariances + self.sigma**2 * identity)
         whitening = np.linalg.inv(L)
         N = self.alpha**2 * F.swapaxes(1, 2) @ F + self.sigma**2 * identity
         Ct = np.linalg.inv(np.linalg.cholesky(N))
+        eta, share, coupling = np.zeros((1, d)), np.ones(1), np.zeros_like(F)
+        if inner is None:
+            coupling = -self.alpha * self.sigma * F @ np.linalg.inv(N)
+        else:
+            eta, share = _trapezoidal(d, inner)
         left_z = (self.sigma * eta @ Ct)[:, np.newaxis]
         left_noise = (self.alpha * eta @ Ct @ F.swapaxes(1, 2))[:, np.newaxis]
         size = self._block(len(eta))
@@ -279,15 +302,15 @@ class _Level:
             z = (self.alpha * white @ F)[:, :, np.newaxis] + left_z
             noise = (self.sigma * white)[:, :, np.newaxis] - left_noise
             x = self.alpha * made.means[:, np.newaxis] + block @ L.swapaxes(1, 2)
-            each = np.broadcast_to(weight[i : i + size], x.shape[:2])
             yield Points(
                 made,
                 np.arange(made.components),
-                x.reshape(-1, made.dim),
-                z.reshape(-1, len(eta), made.dim),
-                noise.reshape(-1, len(eta), made.dim),
+                x.reshape(-1, d),
+                z.reshape(-1, len(eta), d),
+                noise.reshape(-1, len(eta), d),
                 share,
-                each,
+                coupling,
+                np.broadcast_to(weight[i : i + size], x.shape[:2]),
             )
 
     def samples(self, c: int, groups: int, stream: np.random.SeedSequence) -> Iterator[Points]:
@@ -302,7 +325,8 @@ class _Level:
             z, noise = signed[:, :, 0], signed[:, :, 1]
             x = self.alpha * (made.means[c] + z @ made.factors[c].T) + self.sigma * noise
             probability = np.full((count, each), 1.0 / each)
-            yield Points(made, np.full(count, c), x[:, 0], z, noise, np.ones(1), probability)
+            none = np.zeros((count, made.dim, made.dim))
+            yield Points(made, np.full(count, c), x[:, 0], z, noise, np.ones(1), none, probability)
 
     def _block(self, inner: int) -> int:
         """Nodes at a time for every component, or samples of one."""
@@ -322,9 +346,19 @@ class _Term(NamedTuple):
         """ω Σ_c π_c E[integrand] by quadrature, (V,)."""
         shares = self.weight * self.level.generator.weights
         found: Any = 0.0
-        for points in self.level.nodes(nodes, None if inner is None else min(inner, nodes)):
+        for points in self.level.nodes(nodes, inner):
             found = found + shares @ self.integrand(points)
-        return np.asarray(found)
+        return _in_range(found)
+
+
+def _in_range(found: Any) -> Array:
+    rows = np.asarray(found)
+    if not np.isfinite(rows).all():
+        raise _core.InvalidArgument(
+            "teacher, generator and schedule must be such that squares of scores are in float64's "
+            "range; they overflow: the distributions are too far apart for so little noise"
+        )
+    return rows
 
 
 @lru_cache(maxsize=64)
@@ -336,10 +370,3 @@ def _trapezoidal(dim: int, count: int) -> tuple[Array, Array]:
     weight = np.prod(np.meshgrid(*[mass] * dim, indexing="ij"), axis=0).ravel()
     inside = np.square(nodes).sum(axis=1) <= _RADIUS**2 * (1.0 + np.finfo(np.float64).eps)
     return read_only(nodes[inside]), read_only(weight[inside])
-
-
-@lru_cache(maxsize=4)
-def _two_points(dim: int) -> tuple[Array, Array]:
-    """Gauss–Hermite with nodes ±1 on each axis."""
-    nodes = np.array(list(product((-1.0, 1.0), repeat=dim)))
-    return read_only(nodes), read_only(np.full(len(nodes), 0.5**dim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from resolvent.distill._mixture import (
     draw_latents,
     level_parameters,
     moved,
+    singular_component,
 )
 
 __all__ = ["Generator"]
@@ -44,7 +46,8 @@ class Generator(ReadOnlyFields):
     ShapeMismatch
         If the shapes do not fit together.
     InvalidArgument
-        For weights that are not positive or do not add up to 1, and for what is not finite.
+        For weights that are not positive or do not add up to 1, for what is not finite, and for
+        factors whose covariances overflow.
 
     Examples
     --------
@@ -66,6 +69,7 @@ class Generator(ReadOnlyFields):
         shares = as_weights(weights)
         centers = as_means(means, shares.size)
         matrices = as_squares(factors, "factors", centers)
+        _check_size(matrices)
         for name, value in (("weights", shares), ("means", centers), ("factors", matrices)):
             object.__setattr__(self, name, value)
         self.__post_init__()
@@ -256,8 +260,8 @@ class Generator(ReadOnlyFields):
         Raises
         ------
         InvalidArgument
-            If a factor is singular, so that x_0 has no density; :meth:`diffuse` with sigma > 0
-            has one.
+            If a factor or its covariance is singular to rounding, so that x_0 has no density;
+            :meth:`diffuse` with sigma > 0 has one.
         """
         sizes = np.linalg.svd(self.factors, compute_uv=False)
         flat = np.flatnonzero(sizes[:, -1] <= self.dim * np.finfo(np.float64).eps * sizes[:, 0])
@@ -266,6 +270,14 @@ class Generator(ReadOnlyFields):
             raise _core.InvalidArgument(
                 f"factors[{j}] is singular, with singular values from {sizes[j, 0]:.3g} down to "
                 f"{sizes[j, -1]:.3g}: x_0 has no density; diffuse(alpha, sigma) with sigma > 0 does"
+            )
+        found = singular_component(self.covariances)
+        if found is not None:
+            j = found[0]
+            raise _core.InvalidArgument(
+                f"factors[{j}] has singular values from {sizes[j, 0]:.3g} down to "
+                f"{sizes[j, -1]:.3g}: its covariance, which has their squares, is not positive "
+                "definite to rounding; diffuse(alpha, sigma) with sigma > 0 has a density"
             )
         return GaussianMixture(self.weights, self.means, self.covariances)
 
@@ -287,3 +299,14 @@ class Generator(ReadOnlyFields):
             for weight, mean, widths in zip(self.weights, self.means, sizes, strict=True)
         )
         return table(repr(self), rows)
+
+
+def _check_size(factors: Array) -> None:
+    limit = math.sqrt(np.finfo(np.float64).max) / factors.shape[-1]
+    bad = np.argwhere(np.abs(factors) > limit)
+    if bad.size:
+        j, row, column = map(int, bad[0])
+        raise _core.InvalidArgument(
+            f"factors must be at most {limit:.3g} for their squares not to overflow, got "
+            f"factors[{j}, {row}, {column}] = {factors[j, row, column]:g}"
+        )

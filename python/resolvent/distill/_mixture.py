@@ -83,7 +83,8 @@ class GaussianMixture(ReadOnlyFields):
     -----
     With the Cholesky factor C_j = R_j R_jᵀ and z_j = R_j⁻¹(x − μ_j) a point costs K(d² + 2d)
     operations and K exponentials for the score. The weights of the components are taken relative to
-    the largest, so that nothing underflows however far x is from all means. An entry of z_j has an
+    the largest, so that nothing underflows however far x is from all means; but x − μ_j and z_j
+    must be in the range of x's type, beyond which results may be NaN. An entry of z_j has an
     error of eps times the condition number of R_j, and the logarithm of a component one of
     eps·‖z_j‖²: at k standard deviations from two components that compete there, their shares have
     an error of eps·k².
@@ -434,6 +435,13 @@ class GaussianMixture(ReadOnlyFields):
         _core.require_finite(array, "x")
         if array.ndim == 0 or array.shape[-1] != self.dim:
             raise _core.ShapeMismatch(f"x must have shape (..., {self.dim}), got {array.shape}")
+        outside = np.argwhere(np.abs(self.means) > np.finfo(array.dtype).max)
+        if outside.size:
+            j, axis = map(int, outside[0])
+            raise _core.InvalidArgument(
+                f"x must be float64 for means beyond float32, got {array.dtype} with "
+                f"means[{j}, {axis}] = {self.means[j, axis]:g}"
+            )
         return array
 
     def _maps(self, slopes: ArrayLike, offsets: ArrayLike) -> tuple[Array, Array]:
@@ -525,8 +533,15 @@ def diffused(
     weights: Array, means: Array, covariances: Array, alpha: float, sigma: float
 ) -> GaussianMixture:
     """The distribution of αx + σε, covariances of x positive semidefinite."""
-    spread = alpha**2 * covariances + sigma**2 * np.eye(means.shape[1])
-    return _made(weights, alpha * means, spread)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = alpha * alpha * covariances + sigma * sigma * np.eye(means.shape[1])
+        centers = alpha * means
+    positive = (np.diagonal(spread, axis1=1, axis2=2) > 0.0).all()
+    if not (positive and np.isfinite(spread).all() and np.isfinite(centers).all()):
+        raise _core.InvalidArgument(
+            f"alpha={alpha:g} and sigma={sigma:g} must leave αμ and α²C + σ²I in float64's range"
+        )
+    return _made(weights, centers, spread)
 
 
 def draw_latents(weights: Array, dim: int, n: int, seed: int) -> tuple[Array, Array]:

@@ -77,7 +77,8 @@ class PhaseDiagram(ReadOnlyFields):
         -------
         ndarray
             1 + (1 − b)/(b − a) for a single level, 1 + Σc(b − a)(1 − b)/Σc(b − a)² with
-            c = ωα²/σ² for several; inf where the student is not wider than the data.
+            c = ωα²/σ² for several; inf where the student is not wider than the data, or
+            where no signal is left in the noise.
 
         Examples
         --------
@@ -91,9 +92,11 @@ class PhaseDiagram(ReadOnlyFields):
             raise _core.InvalidArgument(f"width must be positive, got {theta.min():g}")
         c, a, b = _shares(self.schedule, self.teacher_width, theta)
         apart = b - a
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = 1.0 + (c * apart * (1.0 - b)).sum(axis=0) / (c * apart**2).sum(axis=0)
-        return np.where(theta > self.teacher_width, found, math.inf)
+        below = np.asarray((c * apart**2).sum(axis=0))
+        wider = (theta > self.teacher_width) & (below > 0.0)
+        above = (c * apart * (1.0 - b)).sum(axis=0)
+        found = np.divide(above, below, out=np.full_like(theta, math.inf), where=wider)
+        return np.asarray(1.0 + found)
 
     def __repr__(self) -> str:
         L, W = self.outcome.shape
@@ -195,9 +198,11 @@ def phase_diagram(
     levels = Schedule([1.0], [noise]) if schedule is None else schedule_parameter(schedule)
     rate = positive_parameter(learning_rate, "learning_rate")
     count = count_parameter(steps, "steps")
+    _check_units(levels, s, rate)
     lam = np.repeat(shares, starts.size)
     start = np.tile(starts, shares.size)
-    outcome, final, taken = _followed(lam, start, s, levels, rate * s * s, count)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows has diverged
+        outcome, final, taken = _followed(lam, start, s, levels, rate * s * s, count)
     shape = (shares.size, starts.size)
     return PhaseDiagram(
         shares, starts, outcome.reshape(shape), OUTCOMES, final.reshape(shape),
@@ -241,9 +246,30 @@ def _gradient(lam: Array, theta: Array, s: float, schedule: Schedule) -> Array:
 def _shares(schedule: Schedule, s: float, theta: Array) -> tuple[Array, Array, Array]:
     """ωα²/σ² and a, each (T, 1, …), and b, (T, …): signal over all variance."""
     shape = (-1, *(1,) * theta.ndim)
-    signal = np.square(schedule.alpha / schedule.sigma).reshape(shape)
-    a, b = signal * s**2, signal * np.square(theta)
-    return schedule.weight.reshape(shape) * signal, a / (1.0 + a), b / (1.0 + b)
+    ratio = (schedule.alpha / schedule.sigma).reshape(shape)
+    return (
+        schedule.weight.reshape(shape) * np.square(ratio),
+        _share(ratio * s),
+        _share(ratio * theta),
+    )
+
+
+def _share(ratio: Array) -> Array:
+    """r²/(1 + r²), also where r² overflows."""
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.asarray(1.0 / (1.0 + np.square(1.0 / ratio)))
+
+
+def _check_units(schedule: Schedule, s: float, rate: float) -> None:
+    """ηs² and α²/σ² are numbers."""
+    with np.errstate(over="ignore"):
+        strength = float(np.square(schedule.alpha / schedule.sigma).max())
+    for name, value in (
+        ("(alpha/sigma)²", strength),
+        ("learning_rate·teacher_width²", rate * s * s),
+    ):
+        if not math.isfinite(value):
+            raise _core.InvalidArgument(f"{name} must be finite, got {value:g}")
 
 
 def _vector(value: Any, name: str) -> Array:

@@ -197,7 +197,8 @@ def _level_values(
 
 
 def _shares(weight: Array) -> Array:
-    total = weight.sum()
+    with np.errstate(over="ignore"):
+        total = weight.sum()
     if not 0.0 < total < math.inf:
         raise _core.InvalidArgument(
             f"weight must have a positive and finite sum, got {total:g} in all"
