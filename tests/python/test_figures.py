@@ -72,6 +72,18 @@ SMALL = {
     "lora-adam": {"ranks": (1,)},
     "lora-spectra": {},
     "lora-batches": {"count": 8},
+    "attention-routes": {"longest": 16, "deepest": 3, "most": 1e6},
+    "attention-state": {"length": 20},
+    "attention-influence": {"length": 16, "samples": 2},
+    "attention-memory": {"states": (4, 8), "trials": 16},
+    "attention-text": {"length": 90},
+    "attention-reading": {"sizes": (16,), "constant": (16, 32), "length": 500},
+    "distill-landscape": {"points": 5},
+    "distill-trajectories": {"steps": 4},
+    "distill-phase": {"points": 8},
+    "distill-plane": {"steps": 4, "samples": 128},
+    "distill-weights": {"points": 7, "sigmas": 2, "steps": 2},
+    "distill-iris": {"most": 3, "steps": 2, "samples": 128},
 }
 
 

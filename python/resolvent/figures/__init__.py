@@ -27,12 +27,16 @@ from resolvent.figures import ssm  # isort: skip
 from resolvent.figures import rational  # isort: skip
 from resolvent.figures import probmap  # isort: skip
 from resolvent.figures import lora  # isort: skip
+from resolvent.figures import attention  # isort: skip
+from resolvent.figures import distill  # isort: skip
 
 __all__ = [
     "FIGURES",
     "FORMATS",
     "Entry",
+    "attention",
     "discretize",
+    "distill",
     "draw",
     "hippo",
     "lora",

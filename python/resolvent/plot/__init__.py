@@ -5,6 +5,6 @@ Every function takes the axes to draw on, or makes them, and returns them.
 
 from __future__ import annotations
 
-from resolvent.plot import discretize, hippo, lora, probmap, spectral, style
+from resolvent.plot import attention, discretize, distill, hippo, lora, probmap, spectral, style
 
-__all__ = ["discretize", "hippo", "lora", "probmap", "spectral", "style"]
+__all__ = ["attention", "discretize", "distill", "hippo", "lora", "probmap", "spectral", "style"]
