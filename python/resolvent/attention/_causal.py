@@ -79,8 +79,8 @@ def causal(
         exponentials for the recurrences and "cached", twice that for "full". Memory beside inputs
         and result: "full" some L² numbers, "cached" some L and a copy of q, "streaming" a copy of k
         and v and 96(d + e + 64) numbers a thread, "recompute" nothing. Softmax's relative error in
-        the weights is about eps(d |s|‖q‖‖k‖ + L/64) ("recompute": L). "streaming" and "recompute"
-        with softmax give the same bits for any number of threads.
+        the weights is about eps(d abs(s) ‖q‖‖k‖ + L/64) ("recompute": L). "streaming" and
+        "recompute" with softmax give the same bits for any number of threads.
 
     Raises
     ------

@@ -484,7 +484,7 @@ def layer(name: LayerName, d: int, *, heads: int = 1, state: int = 16, seed: int
         - ``rwkv``: RWKV-4's wkv under the gate σ(r): channel c of d has decay
           w = exp(−5 + 8 (c/(d−1))^0.7) and bonus u = log 0.3 + ((c+1) mod 3 − 1)/2
           (arXiv:2305.13048, first block).
-        - ``lru``: eigenvalues uniform in the ring 0.9 ≤ |λ| ≤ 0.999, complex normal B and C
+        - ``lru``: eigenvalues uniform in the ring 0.9 ≤ abs(λ) ≤ 0.999, complex normal B and C
           (arXiv:2303.06349).
         - ``s5``: eigenvalues of LegS's normal part, ``rv.spectral.diagonal(2·state, "legs")``, one
           of each pair, zero-order hold, steps log-uniform in [1e-3, 1e-1] (arXiv:2208.04933).
