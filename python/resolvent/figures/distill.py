@@ -218,32 +218,38 @@ def _draw_lines(ax: Axes, found: Landscape) -> None:
     ax.axvline(1.0, color=muted(0.4), linewidth=0.9, linestyle=":", zorder=0)
     for row, lam in enumerate(_LINES):
         color = _LOOKS[lam]["color"]
-        ends, starts = found.turns(lam)
+        _, starts = found.turns(lam)
         ax.axhline(row, color=muted(0.2), linewidth=0.9, zorder=0)
         shown = np.abs(found.widths[:, np.newaxis] - starts).min(axis=1, initial=1.0) > _CLEAR
         shown &= np.arange(shown.size) % _EVERY == 1
         for marker, sign in ((">", 1.0), ("<", -1.0)):
             place = found.widths[shown & (np.sign(found.descent(lam)) == sign)]
             ax.plot(place, np.full(place.size, row), marker, color=color, markersize=7)
-        # 0 attracts where the first width is sent down.
-        if found.descent(lam)[0] < 0.0:
-            ends = np.append(ends, 0.0)
-        else:
-            starts = np.append(starts, 0.0)
-        dots: dict[str, Any] = {
-            "color": color, "markersize": 11, "clip_on": False, "linestyle": "none", "marker": "o",
-        }  # fmt: skip
-        paper = mpl.rcParams["axes.facecolor"]
-        ax.plot(ends, np.full(ends.size, row), **dots)
-        ax.plot(starts, np.full(starts.size, row), markerfacecolor=paper, **dots)
-        if lam is None:  # it comes to the data's width from above, and leaves it below
-            ax.plot(1.0, row, fillstyle="right", markerfacecoloralt=paper, **dots)
+        _draw_rests(ax, row, lam, found)
     ax.set_yticks(range(len(_LINES)), [_label(lam) for lam in _LINES])
     ax.set_ylim(len(_LINES) - 0.5, -0.5)
     ax.set_xlim(0.0, 4.0)
     ax.grid(False)
     ax.set_xlabel("width θ of the student (the data's is 1)")
     ax.set_title("Where a step goes: full dots attract, open ones repel")
+
+
+def _draw_rests(ax: Axes, row: int, lam: float | None, found: Landscape) -> None:
+    """Dots where the descent is 0; at θ = 0 it always is."""
+    ends, starts = found.turns(lam)
+    if found.descent(lam)[0] < 0.0:
+        ends = np.append(ends, 0.0)
+    else:
+        starts = np.append(starts, 0.0)
+    paper = mpl.rcParams["axes.facecolor"]
+    look: dict[str, Any] = {
+        "color": _LOOKS[lam]["color"], "markersize": 11, "clip_on": False, "linestyle": "none",
+        "marker": "o",
+    }  # fmt: skip
+    ax.plot(ends, np.full(ends.size, row), **look)
+    ax.plot(starts, np.full(starts.size, row), markerfacecolor=paper, **look)
+    if lam is None:  # it comes to the data's width from above, and leaves it below
+        ax.plot(1.0, row, fillstyle="right", markerfacecoloralt=paper, **look)
 
 
 # ---- collapse and convergence -------------------------------------------------------------------

@@ -48,8 +48,8 @@ struct CausalOptions {
 /// eps (|s| ‖q‖‖k‖ d + 64 + length/64) max|v|. The same bits for any number of threads and any
 /// instruction set.
 ///
-/// Throws `InvalidArgument` where a logit or a sum of values overflows and, with Empty::error, where a mask leaves no
-/// key.
+/// Throws `InvalidArgument` where a logit or a sum of values overflows and, with Empty::error,
+/// where a mask leaves no key.
 template <class T>
 void streaming(const Sequences<T>& query, const Sequences<T>& key, const Sequences<T>& value,
                const Indices& indices, const CausalOptions& options, T* out);
