@@ -227,6 +227,7 @@ def _draw_lines(ax: Axes, found: Landscape) -> None:
             ax.plot(place, np.full(place.size, row), marker, color=color, markersize=7)
         _draw_rests(ax, row, lam, found)
     ax.set_yticks(range(len(_LINES)), [_label(lam) for lam in _LINES])
+    ax.tick_params(axis="y", pad=9, length=0)
     ax.set_ylim(len(_LINES) - 0.5, -0.5)
     ax.set_xlim(0.0, 4.0)
     ax.grid(False)
@@ -247,7 +248,8 @@ def _draw_rests(ax: Axes, row: int, lam: float | None, found: Landscape) -> None
         "marker": "o",
     }  # fmt: skip
     ax.plot(ends, np.full(ends.size, row), **look)
-    ax.plot(starts, np.full(starts.size, row), markerfacecolor=paper, **look)
+    if starts.size:  # an empty line that is not clipped has no extent to lay out
+        ax.plot(starts, np.full(starts.size, row), markerfacecolor=paper, **look)
     if lam is None:  # it comes to the data's width from above, and leaves it below
         ax.plot(1.0, row, fillstyle="right", markerfacecoloralt=paper, **look)
 
