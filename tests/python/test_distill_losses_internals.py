@@ -93,3 +93,28 @@ def test_normal_distribution_from_its_table():
     x = np.linspace(-10.0, 10.0, 4001)
     exact = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in x])
     assert np.abs(_distances._normal_cdf(x) - exact).max() <= TABLE + 4.0 * EPS
+
+
+def test_the_nodes_do_not_depend_on_what_x_is_measured_in():
+    """The doubling of nodes is a close decision here, which units of x must not make."""
+    data = rv.distill.GaussianMixture(
+        [0.63, 0.37],
+        [[-1.63, -0.15], [-0.87, -0.51]],
+        [[[0.34, -0.09], [-0.09, 0.063]], [[0.76, -0.69], [-0.69, 0.93]]],
+    )
+    student = rv.distill.Generator.affine([0.09, -0.26], [[0.79, -1.22], [0.9, 1.57]])
+    found = []
+    for unit in (1.0, 3.0, 30.0, 1e-3):
+        scaled = rv.distill.GaussianMixture(
+            data.weights, unit * data.means, unit**2 * data.covariances
+        )
+        levels = rv.distill.Schedule([1.0, 0.6], [0.85 * unit, 0.8 * unit], [1.0, 2.0])
+        losses = rv.distill.losses(
+            scaled, student.replace(unit * student.parameters), schedule=levels
+        )
+        found.append(np.append(unit * losses.frozen["l1"], losses.l1))
+    eps = np.finfo(float).eps
+    # Sums over up to 257² nodes, of terms with some 64 roundings each.
+    allowed = 64 * 257 * eps * np.abs(found[0]).max()
+    for other in found[1:]:
+        assert np.abs(other - found[0]).max() <= allowed

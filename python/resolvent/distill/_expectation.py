@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from resolvent import _core
-from resolvent._arrays import Array, count_parameter, integer_parameter, name_parameter, read_only
+from resolvent._arrays import Array, count_parameter, name_parameter, read_only
 from resolvent.distill._generator import Generator
 from resolvent.distill._schedule import Schedule
 
@@ -115,9 +115,6 @@ class Points:
         return np.asarray(a @ b)
 
 
-#: All columns of an integrand.
-_ALL = slice(None)
-
 #: What is averaged: points → (R, V), for the level it was made for.
 Integrand: TypeAlias = Callable[[Points], Array]
 
@@ -152,7 +149,7 @@ class Rule:
         at: Callable[[float, float], Integrand],
         *,
         joint: bool = False,
-        judged: slice = _ALL,
+        units: Array | float = 1.0,
     ) -> Array:
         """Σ_t ω_t Σ_c π_c E[integrand], several times over; shape (R, V).
 
@@ -161,7 +158,8 @@ class Rule:
         each replicate.
 
         `at` makes the integrand of a level from α and σ. `joint` says that at the same x_t it is
-        more than bilinear in z and ε. Doubling looks at the columns `judged`.
+        more than bilinear in z and ε. Doubling looks at the columns times
+        their `units`, so that it does not depend on what x is measured in.
         """
         terms = [
             _Term(t, weight, _Level(generator, alpha, sigma), at(alpha, sigma))
@@ -170,7 +168,7 @@ class Rule:
         ]
         with np.errstate(over="ignore", invalid="ignore"):
             if self.method == "quadrature":
-                return self._refined(terms, joint, judged)
+                return self._refined(terms, joint, units)
             return _in_range(sum(term.weight * self._sampled(term) for term in terms))
 
     def value(self, rows: Array) -> Array:
@@ -188,7 +186,7 @@ class Rule:
             return np.asarray(apart + rounding * (np.abs(rows[0]) + scale))
         return np.asarray(rows.std(axis=0, ddof=1) / math.sqrt(len(rows)))
 
-    def _refined(self, terms: list[_Term], joint: bool, judged: slice) -> Array:
+    def _refined(self, terms: list[_Term], joint: bool, units: Array | float) -> Array:
         """Doubles the nodes of the levels whose changes are above their share of what is allowed.
 
         The allowance is a share of the largest entry of the sum over the levels.
@@ -204,11 +202,11 @@ class Rule:
         pairs = [np.stack([t.on(n, inner) for n in (first, _coarser(first))]) for t in terms]
         while True:
             total = np.asarray(sum(pairs))
-            allowed = (tolerance * np.abs(total[0, judged]).max() + floor) / len(terms)
+            allowed = (tolerance * np.abs(units * total[0]).max() + floor) / len(terms)
             rough = [
                 i
                 for i, pair in enumerate(pairs)
-                if counts[i] < most and not np.abs(pair[0] - pair[1])[judged].max() <= allowed
+                if counts[i] < most and not np.abs(units * (pair[0] - pair[1])).max() <= allowed
             ]
             if self.nodes is not None or not rough:
                 break
@@ -246,9 +244,7 @@ def rule_parameters(method: object, nodes: object, samples: object, seed: object
         if chosen != "quadrature":
             raise _core.InvalidArgument(f"nodes is for method='quadrature', got nodes={nodes!r}")
         count = count_parameter(nodes, "nodes", _FIRST_NODES) | 1
-    number = integer_parameter(seed, "seed")
-    if number < 0:
-        raise _core.InvalidArgument(f"seed must be at least 0, got {number}")
+    number = count_parameter(seed, "seed", 0)
     least = len(_SIGNS) * _REPLICATES
     drawn = count_parameter(samples, "samples", least)
     return Rule(chosen, count, drawn, number, _TOLERANCES.get(dim, 0.0))

@@ -289,9 +289,6 @@ class _Values(NamedTuple):
     fisher: Array
 
 
-_ALL_BUT_FISHER = slice(0, -1)
-
-
 def measure(
     problem: Problem,
     generator: Generator,
@@ -316,10 +313,13 @@ def measure(
             follows,
         )
 
+    size = generator.parameters.size
+    # Two values, gradients in units of the noisy student's width, and not the Fisher divergence.
+    units = [1.0, 1.0, *[_width(generator, problem.schedule)] * ((4 if follows else 2) * size), 0.0]
     rows = rule.rows(
-        generator, problem.schedule, at, joint=problem.weight.joint, judged=_ALL_BUT_FISHER
+        generator, problem.schedule, at, joint=problem.weight.joint, units=np.array(units)
     )
-    parts = _split(rows, generator.parameters.size)
+    parts = _split(rows, size)
     # (ε_φ − ε)² is of the order d: what is left of it after cancellation has its roundings.
     scale = float(generator.dim)
 
@@ -341,6 +341,13 @@ def measure(
         moving, error["true"] = combined(parts.frozen1 + parts.extra1, parts.frozen2 + parts.extra2)
     found = Losses(**numbers, lam=lam, frozen=frozen, true=moving, error=error, method=rule.method)
     return Measured(found, float(rule.value(parts.fisher)))
+
+
+def _width(generator: Generator, schedule: Schedule) -> float:
+    """√(Σ_c π_c tr C_c/d + Σ_t ω_t σ_t²)."""
+    variances = np.trace(generator.covariances, axis1=1, axis2=2) / generator.dim
+    noise = schedule.weight @ np.square(schedule.sigma)
+    return float(np.sqrt(generator.weights @ variances + noise))
 
 
 def _split(rows: Array, size: int) -> _Values:
