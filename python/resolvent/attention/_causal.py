@@ -383,8 +383,9 @@ class _Row:
             self._refuse(none, queries, message)
 
     def refuse_overflow(self, bad: Array, queries: slice) -> None:
-        """InvalidArgument where a sum of values is infinite."""
-        self._refuse(bad, queries, "the sum of v overflows at query {}; scale v down")
+        """InvalidArgument where an entry of a sum of values is infinite."""
+        message = "the sum of v overflows at query {}; scale v down"
+        self._refuse(np.asarray(bad.any(axis=1)), queries, message)
 
     def _refuse(self, bad: Array, queries: slice, message: str) -> None:
         if bad.any():
@@ -458,5 +459,5 @@ def _elementwise(
                 denominator = keep * denominator + added.sum(axis=1, keepdims=True)
             none = denominator == 0
             row.refuse_empty(none[:, 0], queries, empty)
-            row.refuse_overflow(np.isfinite(numerator).all(axis=1) == 0, queries)
+            row.refuse_overflow(~np.isfinite(numerator), queries)
             row.out[queries] = np.where(none, 0, numerator / np.where(none, 1, denominator))

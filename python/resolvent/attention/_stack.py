@@ -162,17 +162,18 @@ class Stack:
         """
         name_parameter(route, GENERATION, "route")
         count = count_parameter(steps, "steps", 0)
-        tokens = list(self._tokens(prompt, "prompt"))
-        if not tokens:
+        given = self._tokens(prompt, "prompt")
+        start = len(given)
+        if not start:
             raise _core.InvalidArgument("prompt must have at least one token, got none")
-        start = len(tokens)
-        step = self._stepper(tokens[:-1], route)
-        for _ in range(count):
-            x = step(np.array(tokens, np.int64))
-            tokens.append(np.int64((x @ self.weights["readout"]).argmax()))
-        return np.array(tokens[start:], np.int64)
+        tokens = np.concatenate([given, np.empty(count, np.int64)])
+        step = self._stepper(given[:-1], route)
+        for end in range(start, start + count):
+            tokens[end] = (step(tokens[:end]) @ self.weights["readout"]).argmax()
+        new: Array = tokens[start:].copy()
+        return new
 
-    def _stepper(self, past: list[Any], route: str) -> Callable[[Array], Array]:
+    def _stepper(self, past: Array, route: str) -> Callable[[Array], Array]:
         """From all tokens so far to the last layer at the last of them."""
         if route == "recompute":
             return self._core.last

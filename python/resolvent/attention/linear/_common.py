@@ -30,9 +30,13 @@ __all__ = [
     "chunk_parameter",
     "form_parameter",
     "gather",
+    "outputs",
     "own_rows",
     "refuses_overflow",
+    "require_no_batch",
     "require_range",
+    "schedule",
+    "start",
 ]
 
 #: How a recurrence over time is evaluated.
@@ -245,3 +249,29 @@ def require_range(array: Array, name: str, allowed: Array, expected: str) -> Non
     place = tuple(int(i) for i in np.argwhere(~allowed)[0])
     where = f"{name}[{', '.join(map(str, place))}]" if place else name
     raise _core.InvalidArgument(f"{name} must be {expected}, got {where} = {array[place]!s}")
+
+
+def require_no_batch(a: Arguments, *names: str) -> None:
+    """ShapeMismatch for parameters with leading axes."""
+    for name in names:
+        if name in a.arrays and a.arrays[name].ndim != len(a.axes[name]):
+            shape = a.tail(a.axes[name])
+            raise _core.ShapeMismatch(f"{name} must have shape {shape}, got {a.arrays[name].shape}")
+
+
+def start(a: Arguments, axes: str, name: str = "initial", *, dtype: Any = None) -> Array:
+    """The states before the first step as rows, zeros where they were not given; in a.dtype."""
+    kind = a.dtype if dtype is None else dtype
+    if name in a.arrays:
+        return a.all_rows(name).astype(kind, copy=False)
+    return np.zeros((a.heads, *a.tail(axes)), kind)
+
+
+def schedule(form: str, chunk: int, length: int) -> tuple[int, bool]:
+    """The steps of a chunk, and whether chunks may run side by side."""
+    return min(chunk, max(length, 1)), form == "chunked"
+
+
+def outputs(a: Arguments, y: Array, state: Array, return_state: bool) -> Outputs:
+    """Rows as the caller's arrays."""
+    return (a.shaped(y), a.shaped(state)) if return_state else a.shaped(y)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,12 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
+    outputs,
     refuses_overflow,
+    require_no_batch,
     require_range,
+    schedule,
+    start,
 )
 from resolvent.discretize import discretize, phi_scalar
 from resolvent.discretize._rules import EXPONENTIAL, positive_steps, rule_weight
@@ -30,13 +34,9 @@ __all__ = [
     "S5Rule",
     "lru",
     "lru_vjp",
-    "outputs",
     "phi1_slope",
-    "require_no_batch",
     "s5",
     "s5_vjp",
-    "schedule",
-    "start",
 ]
 
 #: How :func:`s5` may be discretised.
@@ -46,34 +46,6 @@ S5Rule = Literal["zoh", "bilinear", "forward", "backward", "mamba"]
 
 #: What |λ| may exceed 1 by, in eps: a phase e^{iθ} is rounded twice.
 _UNIT_ROUNDING = 4.0
-
-
-# ---- what the recurrences with a diagonal transition share ---------------------------------------
-
-
-def require_no_batch(a: Arguments, *names: str) -> None:
-    """ShapeMismatch for parameters with leading axes."""
-    for name in names:
-        if name in a.arrays and a.arrays[name].ndim != len(a.axes[name]):
-            shape = a.tail(a.axes[name])
-            raise _core.ShapeMismatch(f"{name} must have shape {shape}, got {a.arrays[name].shape}")
-
-
-def start(a: Arguments, axes: str, dtype: Any) -> Array:
-    """The states before the first step as rows; zeros unless given."""
-    if "initial" in a.arrays:
-        return a.all_rows("initial").astype(dtype, copy=False)
-    return np.zeros((a.heads, *a.tail(axes)), dtype)
-
-
-def schedule(form: str, chunk: int, length: int) -> tuple[int, bool]:
-    """The steps of a chunk, and whether chunks may run side by side."""
-    return min(chunk, max(length, 1)), form == "chunked"
-
-
-def outputs(a: Arguments, y: Array, state: Array, return_state: bool) -> Outputs:
-    """Rows as the caller's arrays."""
-    return (a.shaped(y), a.shaped(state)) if return_state else a.shaped(y)
 
 
 def phi1_slope(z: Array) -> Array:
@@ -180,7 +152,7 @@ class _Layer:
             self.narrow(eigenvalues),
             self.narrow(B),
             self.narrow(C),
-            start(self.a, "N", self.complex),
+            start(self.a, "N", dtype=self.complex),
             self.form,
             self.chunk,
         )

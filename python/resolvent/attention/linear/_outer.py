@@ -19,9 +19,12 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
+    outputs,
     own_rows,
     refuses_overflow,
     require_range,
+    schedule,
+    start,
 )
 
 __all__ = [
@@ -74,19 +77,8 @@ class _Recurrence(NamedTuple):
 def _steps(form: object, chunk: object, length: int) -> int:
     """The chunk of the compiled recurrence: all steps are one in the parallel form."""
     chosen, steps = form_parameter(form), chunk_parameter(chunk)
-    whole = max(length, 1)
-    return {"recurrent": 0, "parallel": whole, "chunked": min(steps, whole)}[chosen]
-
-
-def _start(a: Arguments, axes: str, name: str = "initial") -> Array:
-    """The first states, zeros where they were not given."""
-    if name in a.arrays:
-        return a.all_rows(name)
-    return np.zeros((a.heads, *a.tail(axes)), a.dtype)
-
-
-def _outputs(y: Array, state: object, return_state: bool) -> Outputs:
-    return (y, state) if return_state else y
+    within, _ = schedule(chosen, steps, length)
+    return {"recurrent": 0, "parallel": max(length, 1), "chunked": within}[chosen]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -152,9 +144,9 @@ class _LinearAttention:
 
     def _start(self) -> Array:
         if not self.normalize:
-            return _start(self.a, "ND")
-        sums = _start(self.a, "ND", "initial[0]")
-        return np.concatenate([sums, _start(self.a, "N", "initial[1]")[..., np.newaxis]], axis=-1)
+            return start(self.a, "ND")
+        sums = start(self.a, "ND", "initial[0]")
+        return np.concatenate([sums, start(self.a, "N", "initial[1]")[..., np.newaxis]], axis=-1)
 
     def state(self, rows: Array) -> Array | tuple[Array, Array]:
         """States (H, N, D or D + 1) as what `initial` takes."""
@@ -254,8 +246,8 @@ def linear_attention(
     """
     model = _LinearAttention(q, k, v, feature, normalize, form, chunk, initial)
     rows, state = model.recurrence.run()
-    outputs = model.quotient(rows)[0] if model.normalize else rows
-    return _outputs(model.a.shaped(outputs), model.state(state), return_state)
+    y = model.a.shaped(model.quotient(rows)[0] if model.normalize else rows)
+    return (y, model.state(state)) if return_state else y
 
 
 class LinearAttentionGradient(NamedTuple):
@@ -349,7 +341,7 @@ def _retention(
         a.own_rows("k"),
         a.own_rows("v"),
         (decays.reshape(-1, 1), places),
-        _start(a, "ND"),
+        start(a, "ND"),
         _steps(form, chunk, a.sizes["L"]),
     )
 
@@ -409,7 +401,7 @@ def retnet(
     """
     a, recurrence = _retention(q, k, v, decay, form, chunk, initial)
     rows, state = recurrence.run()
-    return _outputs(a.shaped(rows), a.shaped(state), return_state)
+    return outputs(a, rows, state, return_state)
 
 
 class RetNetGradient(NamedTuple):
@@ -501,7 +493,7 @@ class _Mamba2:
             a.own_rows("B"),
             own_rows(step[..., np.newaxis] * a.arrays["x"], 2, a.batch),
             own_rows(self.decay, 1, a.batch),
-            _start(a, "NP"),
+            start(a, "NP"),
             _steps(form, chunk, a.sizes["L"]),
         )
 
@@ -574,7 +566,7 @@ def mamba2(
     rows, state = model.recurrence.run()
     if model.skip is not None:
         rows += model.skip * model.a.all_rows("x")
-    return _outputs(model.a.shaped(rows), model.a.shaped(state), return_state)
+    return outputs(model.a, rows, state, return_state)
 
 
 class Mamba2Gradient(NamedTuple):

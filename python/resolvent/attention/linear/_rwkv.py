@@ -16,10 +16,13 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
+    outputs,
     refuses_overflow,
+    require_no_batch,
     require_range,
+    schedule,
+    start,
 )
-from resolvent.attention.linear._diagonal import outputs, require_no_batch, schedule, start
 
 __all__ = ["RwkvGradient", "rwkv", "rwkv_vjp"]
 
@@ -52,7 +55,7 @@ class _Rwkv:
         self._require_sums()
         if "initial" in self.a.arrays:
             _require_state(self.a.arrays["initial"])
-        self.start = start(self.a, "3c", self.a.dtype)
+        self.start = start(self.a, "3c")
 
     def _require_sums(self) -> None:
         """u + k, and differences of two of them, must be numbers."""

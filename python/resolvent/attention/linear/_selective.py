@@ -15,16 +15,14 @@ from resolvent.attention.linear._common import (
     chunk_parameter,
     form_parameter,
     gather,
-    refuses_overflow,
-    require_range,
-)
-from resolvent.attention.linear._diagonal import (
     outputs,
-    phi1_slope,
+    refuses_overflow,
     require_no_batch,
+    require_range,
     schedule,
     start,
 )
+from resolvent.attention.linear._diagonal import phi1_slope
 from resolvent.discretize import phi_scalar
 from resolvent.ssm import scan, scan_vjp
 
@@ -65,7 +63,7 @@ class _Mamba:
         self.A = self.a.working("A")
         given = "D" in self.a.arrays
         self.D = self.a.working("D") if given else np.zeros(self.a.sizes["c"], self.a.dtype)
-        self.start = start(self.a, "cN", self.a.dtype)
+        self.start = start(self.a, "cN")
 
     @property
     def arrays(self) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
