@@ -206,17 +206,16 @@ def test_a_worker_that_is_killed(run, monkeypatch):
     assert contents(Path("a")) == contents(Path("b"))
 
 
-#: Kills a worker when the first layer comes back.
+#: The task of the last layer kills the worker that it runs in.
 KILLING = """
-import multiprocessing, os, signal, sys
+import functools, signal, sys
 from resolvent import cli
 from resolvent.lora import _stream
-save = _stream._save
-def killing(*arguments):
-    save(*arguments)
-    for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGKILL)
-_stream._save = killing
+outcomes = _stream.outcomes
+def killing(tasks, **options):
+    death = functools.partial(signal.raise_signal, signal.SIGKILL)
+    return outcomes([*tasks[:-1], death], **options)
+_stream.outcomes = killing
 cli.main(["lora", *sys.argv[1:]])
 """
 
