@@ -206,16 +206,19 @@ def test_a_worker_that_is_killed(run, monkeypatch):
     assert contents(Path("a")) == contents(Path("b"))
 
 
-#: The task of the last layer kills the worker that it runs in.
+#: Kills all workers when the first layer comes back; the last one's takes longer than that.
 KILLING = """
-import functools, signal, sys
+import functools, multiprocessing, os, signal, sys, time
 from resolvent import cli
 from resolvent.lora import _stream
-outcomes = _stream.outcomes
-def killing(tasks, **options):
-    death = functools.partial(signal.raise_signal, signal.SIGKILL)
-    return outcomes([*tasks[:-1], death], **options)
-_stream.outcomes = killing
+save, outcomes = _stream._save, _stream.outcomes
+def killing(*arguments):
+    save(*arguments)
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+def lasting(tasks, **options):
+    return outcomes([*tasks[:-1], functools.partial(time.sleep, 1000)], **options)
+_stream._save, _stream.outcomes = killing, lasting
 cli.main(["lora", *sys.argv[1:]])
 """
 
